@@ -1,0 +1,1 @@
+"""The arcade: the only place that knows pygame and click."""

@@ -1,0 +1,1 @@
+"""One module a family of subcommands; `app.cli` loads them only when they are asked for."""

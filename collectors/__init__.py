@@ -1,0 +1,1 @@
+"""Real games in, shards out. Nothing in here knows torch."""

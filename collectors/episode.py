@@ -1,0 +1,55 @@
+"""An episode of real play: what was seen, what was pressed, what came of it. Checked when made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Episode:
+    """One stretch of play from a reset to an end or a cut, of T steps.
+
+    frames: uint8 [T+1, H, W, 3]; actions: int64 [T], `actions[t]` turned `frames[t]` into
+    `frames[t + 1]`; rewards: float32 [T]; ends: bool [T], true where the game itself was over;
+    objects: float32 [T+1, K, 3], (visible, y, x) of each named object in pixels of the stored
+    frame, or None; for scoring only. seed: the emulator's and the behaviour's seed.
+    """
+
+    frames: NDArray[np.uint8]
+    actions: NDArray[np.int64]
+    rewards: NDArray[np.float32]
+    ends: NDArray[np.bool_]
+    objects: NDArray[np.float32] | None = None
+    seed: int = 0
+    behaviour: str = ""
+
+    def __post_init__(self) -> None:
+        steps = len(self.actions)
+        if steps < 1:
+            raise ValueError("an episode needs at least one step, found none")
+        if self.frames.dtype != np.uint8 or self.frames.ndim != 4 or self.frames.shape[-1] != 3:
+            found = f"{self.frames.dtype} {list(self.frames.shape)}"
+            raise ValueError(f"episode frames must be uint8 [T+1, H, W, 3], found {found}")
+        if len(self.frames) != steps + 1:
+            raise ValueError(f"episode has {steps} actions and needs {steps + 1} frames, found {len(self.frames)}")
+        for name, value, dtype in (
+            ("actions", self.actions, np.int64),
+            ("rewards", self.rewards, np.float32),
+            ("ends", self.ends, np.bool_),
+        ):
+            if value.dtype != dtype or value.shape != (steps,):
+                found = f"{value.dtype} {list(value.shape)}"
+                raise ValueError(f"episode {name} must be {np.dtype(dtype)} [{steps}], found {found}")
+        if self.objects is not None:
+            shape = self.objects.shape
+            if self.objects.dtype != np.float32 or len(shape) != 3 or shape[0] != steps + 1 or shape[2] != 3:
+                found = f"{self.objects.dtype} {list(shape)}"
+                raise ValueError(f"episode objects must be float32 [{steps + 1}, K, 3], found {found}")
+
+    @property
+    def steps(self) -> int:
+        """Number of transitions, T."""
+        return len(self.actions)

@@ -1,0 +1,1 @@
+"""Everything learned: tokenizer, latent actions, dynamics, and the World they make together."""

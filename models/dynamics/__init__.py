@@ -1,0 +1,1 @@
+"""How the next frame comes about: one file a family."""

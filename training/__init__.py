@@ -1,0 +1,1 @@
+"""From shards to checkpoints, and how good they are."""
