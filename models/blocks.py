@@ -1,0 +1,124 @@
+"""Layers that at least two models share: the ST-transformer block with its two attentions.
+
+Data path of a block: x → spatial attention within each frame → causal temporal attention at each
+place → one feed-forward, each behind a norm and around a residual (Genie, arXiv 2402.15391, §2.1:
+one FFW after both attentions). Time is known only through a learned bias per offset, so keys and
+values of past frames can be cached and stay valid while the window slides.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+
+class KeysValues(NamedTuple):
+    """What past frames offer to temporal attention: keys and values [B, N, heads, T, D]."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class Past(NamedTuple):
+    """Past frames for temporal attention. offset: int64 [T, T'] or [B, T, T'], how far each of the
+    T' past frames lies behind each of the T present ones; below 1 means that it may not be seen."""
+
+    memory: KeysValues
+    offset: Tensor
+
+
+def causal_offset(frames: int, device: torch.device | str = "cpu") -> Tensor:
+    """int64 [T, T]: entry (t, s) is t - s."""
+    steps = torch.arange(frames, device=device)
+    return steps[:, None] - steps[None, :]
+
+
+class SpatialAttention(nn.Module):
+    """Every token of a frame attends to every other token of the same frame."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, N, D] → [B, T, N, D]."""
+        frames = x.shape[1]
+        q, k, v = rearrange(self.qkv(x), "b t n (three h d) -> three (b t) h n d", three=3, h=self.heads)
+        q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])
+        y = F.scaled_dot_product_attention(q, k, v, scale=q.shape[-1] ** -0.25)
+        return self.out(rearrange(y, "(b t) h n d -> b t n (h d)", t=frames))
+
+
+class TemporalAttention(nn.Module):
+    """Each place attends to itself now and to the same place in up to `reach - 1` earlier frames."""
+
+    def __init__(self, width: int, heads: int, reach: int) -> None:
+        super().__init__()
+        self.heads, self.reach = heads, reach
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.bias = nn.Parameter(torch.zeros(heads, reach))
+
+    def forward(self, x: Tensor, past: Past | None) -> tuple[Tensor, KeysValues]:
+        """[B, T, N, D] → the same shape, and these frames' own keys and values.
+
+        Without `past` the frames of x are each other's past, causally.
+        """
+        q, k, v = rearrange(self.qkv(x), "b t n (three h d) -> three b n h t d", three=3, h=self.heads)
+        q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])
+        own = KeysValues(k, v)
+        if past is None:
+            past = Past(own, causal_offset(x.shape[1], x.device))
+        scale = q.shape[-1] ** -0.25
+        seen = torch.einsum("bnhtd,bnhsd->bnhts", q, past.memory.keys) * scale
+        seen = seen + self._offset_bias(past.offset).to(seen.dtype)
+        now = (q * k).sum(-1, keepdim=True) * scale + self.bias[:, :1, None]
+        weight = torch.cat([seen, now.to(seen.dtype)], dim=-1).softmax(dim=-1)
+        y = torch.einsum("bnhts,bnhsd->bnhtd", weight[..., :-1], past.memory.values) + weight[..., -1:] * v
+        return self.out(rearrange(y, "b n h t d -> b t n (h d)")), own
+
+    def _offset_bias(self, offset: Tensor) -> Tensor:
+        """int64 [T, T'] or [B, T, T'] → float [heads, T, T'] or [B, 1, heads, T, T'], -inf where unseen."""
+        hidden = (offset < 1) | (offset >= self.reach)
+        bias = self.bias[:, offset.clamp(0, self.reach - 1)].masked_fill(hidden, float("-inf"))
+        return bias if offset.ndim == 2 else rearrange(bias, "h b t s -> b 1 h t s")
+
+
+class STBlock(nn.Module):
+    """One block of the ST-transformer; with `conditioned`, a vector per frame scales and shifts its norms."""
+
+    def __init__(self, width: int, heads: int, reach: int, conditioned: bool = False, expand: int = 4) -> None:
+        super().__init__()
+        if width % heads:
+            fits = ", ".join(str(k) for k in range(1, 17) if width % k == 0)
+            raise ValueError(f"width {width} is not divisible by {heads} heads; use {fits}")
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
+        self.spatial = SpatialAttention(width, heads)
+        self.temporal = TemporalAttention(width, heads, reach)
+        self.ffn = nn.Sequential(nn.Linear(width, expand * width), nn.GELU(), nn.Linear(expand * width, width))
+        self.film = nn.Linear(width, 4 * width) if conditioned else None
+        if self.film is not None:
+            nn.init.zeros_(self.film.weight)
+            nn.init.zeros_(self.film.bias)
+
+    def forward(
+        self, x: Tensor, condition: Tensor | None = None, past: Past | None = None
+    ) -> tuple[Tensor, KeysValues]:
+        """x: [B, T, N, D], condition: [B, T, D] → the same shape as x, and the temporal keys and values."""
+        one, two = self.norms[0](x), self.norms[2]
+        if self.film is not None and condition is not None:
+            scale1, shift1, scale2, shift2 = self.film(condition)[:, :, None].chunk(4, dim=-1)
+            one = one * (1 + scale1) + shift1
+        x = x + self.spatial(one)
+        moved, own = self.temporal(self.norms[1](x), past)
+        x = x + moved
+        inner = two(x)
+        if self.film is not None and condition is not None:
+            inner = inner * (1 + scale2) + shift2
+        return x + self.ffn(inner), own

@@ -1,0 +1,220 @@
+"""A world ↔ a folder: config.json, model.safetensors, start clips as PNG, README.md.
+
+Nothing in the folder is code and nothing is pickled. A folder is written as a draft beside the target
+and renamed when whole, so that a reader sees the old world or the new one and never half of either.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from models.registry import FAMILIES, family
+from models.world import ActionTable, WorldSpec
+
+FORMAT = 1
+ROOT = Path(__file__).resolve().parent.parent
+ROOTS = (ROOT / "saves" / "worlds", ROOT / "assets" / "worlds")
+
+
+def from_json(kind: Any, data: Any, where: str = "config") -> Any:
+    """Plain JSON → a (nested) dataclass. Raises ValueError for keys that are unknown or missing."""
+    if is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(data, Mapping):
+            raise ValueError(f"{where} must be a table of values, found {type(data).__name__}")
+        known = [item.name for item in fields(kind)]
+        unknown = sorted(set(data) - set(known))
+        if unknown:
+            raise ValueError(f"{where} has no {unknown[0]!r}; it knows: {', '.join(known)}")
+        hints = get_type_hints(kind)
+        try:
+            return kind(**{key: from_json(hints[key], value, f"{where}.{key}") for key, value in data.items()})
+        except TypeError as error:
+            raise ValueError(f"{where} is incomplete: {error}") from error
+    options = [option for option in get_args(kind) if is_dataclass(option)]
+    if options and data is not None:
+        return from_json(options[0], data, where)
+    return _tuples(data) if get_origin(kind) is tuple else data
+
+
+def _tuples(data: Any) -> Any:
+    if isinstance(data, list):
+        return tuple(_tuples(item) for item in data)
+    if isinstance(data, dict):
+        return {key: _tuples(value) for key, value in data.items()}
+    return data
+
+
+def family_of(config: Any) -> str:
+    """The registered name of a config's family."""
+    return next(name for name, kind in FAMILIES.items() if type(config) is kind)
+
+
+def save_world(world: Any, folder: Path | str, facts: Mapping[str, Any], starts: Sequence[Tensor], card: str) -> Path:
+    """Write a world whole or not at all.
+
+    facts: how it was made and how good it is; starts: clips uint8 [T, C, H, W]; card: README.md.
+    """
+    folder = Path(folder)
+    draft = folder.parent / f".{folder.name}.draft-{os.getpid()}"
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        (draft / "starts").mkdir(parents=True)
+        name = family_of(world.config)
+        body = {"format": FORMAT, "family": name, "config": asdict(world.config), "spec": asdict(world.spec)}
+        _write_json(draft / "config.json", {**body, "facts": dict(facts)})
+        weights = {key: value.detach().cpu().contiguous() for key, value in world.state_dict().items()}
+        save_file(weights, draft / "model.safetensors")
+        for index, clip in enumerate(starts):
+            _write_clip(draft / "starts" / f"{index:02d}.png", clip)
+        (draft / "README.md").write_text(card)
+        for path in draft.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as handle:
+                    os.fsync(handle.fileno())
+        retired = folder.parent / f".{folder.name}.old-{os.getpid()}"
+        if folder.exists():
+            os.replace(folder, retired)
+        os.replace(draft, folder)
+        shutil.rmtree(retired, ignore_errors=True)
+    except OSError as error:
+        raise OSError(f"world could not be written to {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return folder
+
+
+def read_card(folder: Path | str) -> dict[str, Any]:
+    """config.json of a world, checked for its format only."""
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"no world at {folder}: config.json is missing{_others(Path(folder))}")
+    try:
+        card = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged and not JSON any more: {error}") from error
+    found = card.get("format") if isinstance(card, dict) else None
+    if found != FORMAT:
+        raise ValueError(f"{path} has world format {found!r}, this version reads {FORMAT}")
+    return dict(card)
+
+
+def load_world(folder: Path | str, device: str = "cpu") -> Any:
+    """A world from its folder, ready to play. Raises FileNotFoundError or ValueError in one line."""
+    folder = Path(folder)
+    card = read_card(folder)
+    for key in ("family", "config", "spec"):
+        if key not in card:
+            raise ValueError(f"{folder}/config.json has no {key!r}; the world is damaged")
+    kind = family(card["family"])
+    config, spec = from_json(kind, card["config"]), from_json(WorldSpec, card["spec"], "spec")
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}; copy the world again or train it anew")
+    try:
+        weights = load_file(path, device=device)
+    except Exception as error:  # safetensors raises its own kind, which is not exported
+        raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+    with torch.device(device):
+        world = config.build(spec)
+    expected = {key: value.shape for key, value in world.state_dict().items()}
+    for key in sorted(set(expected) ^ set(weights)):
+        raise ValueError(f"{path} and config.json disagree: {key} is in only one of them")
+    for key, shape in expected.items():
+        if weights[key].shape != shape:
+            raise ValueError(f"{path}: {key} has shape {list(weights[key].shape)}, config.json says {list(shape)}")
+    world.load_state_dict(weights)
+    world.link()
+    return world.eval().requires_grad_(False)
+
+
+def load_starts(folder: Path | str) -> list[Tensor]:
+    """The world's start clips, uint8 [T, C, H, W] each."""
+    spec = read_card(folder)["spec"]
+    clips = []
+    for path in sorted((Path(folder) / "starts").glob("*.png")):
+        clips.append(_read_clip(path, spec["height"], spec["width"]))
+    if not clips:
+        raise FileNotFoundError(f"no start frames in {Path(folder) / 'starts'}; copy the world again")
+    return clips
+
+
+def find_worlds(roots: Sequence[Path] = ROOTS) -> dict[str, Path]:
+    """Name → folder of every world below the roots; the first root wins a name."""
+    found: dict[str, Path] = {}
+    for root in roots:
+        for path in sorted(Path(root).glob("*/config.json")):
+            if not path.parent.name.startswith("."):
+                found.setdefault(path.parent.name, path.parent)
+    return found
+
+
+def find_world(name: str, roots: Sequence[Path] = ROOTS) -> Path:
+    """A world's folder by its name or path. Raises FileNotFoundError listing what there is."""
+    path = Path(name)
+    if (path / "config.json").is_file():
+        return path
+    worlds = find_worlds(roots)
+    if name in worlds:
+        return worlds[name]
+    have = f"there are: {', '.join(sorted(worlds))}" if worlds else "there are none yet; make one: dreamcade make pong"
+    raise FileNotFoundError(f"no world called {name!r}; {have}")
+
+
+def update_facts(folder: Path | str, facts: Mapping[str, Any]) -> None:
+    """Merge facts into a world's config.json."""
+    folder = Path(folder)
+    card = read_card(folder)
+    card["facts"] = {**card.get("facts", {}), **facts}
+    draft = folder / f".config.draft-{os.getpid()}"
+    _write_json(draft, card)
+    os.replace(draft, folder / "config.json")
+
+
+def _others(folder: Path) -> str:
+    here = [path.parent.name for path in sorted(folder.parent.glob("*/config.json"))]
+    return f"; worlds beside it: {', '.join(here)}" if here else ""
+
+
+def _write_json(path: Path, data: Any) -> None:
+    with path.open("w") as handle:
+        json.dump(data, handle, indent=1)
+        handle.write("\n")
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def _write_clip(path: Path, clip: Tensor) -> None:
+    from PIL import Image
+
+    tall = clip.permute(0, 2, 3, 1).reshape(-1, clip.shape[3], clip.shape[1])  # [T·H, W, C]
+    Image.fromarray(tall.cpu().numpy()).save(path, optimize=True)
+
+
+def _read_clip(path: Path, height: int, width: int) -> Tensor:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            if image.width != width or image.height % height or image.height > 64 * height:
+                raise ValueError(f"{path} is {image.height}x{image.width}; expected a column of {height}x{width} frames")
+            tall = np.asarray(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(f"{path} is not a readable picture: {error}") from error
+    return torch.from_numpy(tall.reshape(-1, height, width, 3).copy()).permute(0, 3, 1, 2)
+
+
+__all__ = [
+    "ActionTable", "family_of", "find_world", "find_worlds", "from_json", "load_starts", "load_world", "read_card",
+    "save_world", "update_facts",
+]
