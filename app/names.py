@@ -1,0 +1,58 @@
+"""What a world's actions are called, as found on real play: which id goes UP, which one keeps still."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from models.world import WorldSpec
+
+UNUSED = "UNUSED"  # label of a code that real play never needed
+STILL = ("STILL", "NOOP", "STAY", "NONE")  # labels of doing nothing
+VERTICAL, HORIZONTAL, FIRE = ("UP", "DOWN"), ("LEFT", "RIGHT"), ("FIRE",)
+
+
+class ActionNames:
+    """Labels of the action ids of a world, and the way back from a label to the best id.
+
+    A latent world has labels once its table was measured; a world of real actions brings them along.
+    `known` is False where there are only numbers.
+    """
+
+    def __init__(self, spec: WorldSpec) -> None:
+        count = len(spec.actions)
+        table = spec.table
+        named = not any(name.lower().startswith("latent") for name in spec.actions)
+        self.known = table is not None or named
+        self.labels: tuple[str, ...] = spec.actions
+        self.agreement: tuple[float | None, ...] = (None,) * count
+        self._weight: tuple[float, ...] = (1.0,) * count
+        if table is not None:
+            self.labels = tuple(label.upper() for label in table.labels)
+            self.agreement = table.agreement
+            self._weight = tuple(a * u for a, u in zip(table.agreement, table.usage, strict=True))
+        elif named:
+            self.labels = tuple(name.upper() for name in spec.actions)
+        idle = [self.find(label) for label in STILL]
+        self.idle: int = next((action for action in idle if action is not None), 0)
+
+    def find(self, label: str) -> int | None:
+        """The id with this label that means it most (agreement x usage), or None."""
+        ids = [action for action, name in enumerate(self.labels) if self.known and name == label]
+        return max(ids, key=lambda action: (self._weight[action], -action), default=None)
+
+    def chord(self, directions: Sequence[str]) -> int | None:
+        """The id of directions held together, e.g. `UPRIGHT`; else that of the one pressed last."""
+        latest = [next((d for d in reversed(directions) if d in group), "") for group in (VERTICAL, HORIZONTAL, FIRE)]
+        both = self.find("".join(latest))
+        if both is not None:
+            return both
+        return next((found for d in reversed(directions) if (found := self.find(d)) is not None), None)
+
+    def title(self, action: int) -> str:
+        """How to call an id: `UP`, or `latent 3` where nothing is known."""
+        label = self.labels[action] if action < len(self.labels) else ""
+        return label if self.known and label else f"latent {action}"
+
+    def distinct(self) -> list[str]:
+        """The labels that mean something, each once, in order of first use."""
+        return list(dict.fromkeys(label for label in self.labels if label not in ("", UNUSED))) if self.known else []
