@@ -1,0 +1,93 @@
+"""A live game from end to end: opens the window, tunes the threads under way, counts the frames."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pygame
+
+from app import threads
+from app.game import Game
+from app.hud import Stats, bars
+from app.scenes.play import PlayScene
+from app.screen import Screen
+from app.session import Session
+
+
+class NoWindow(RuntimeError):
+    """The display would not open a window."""
+
+
+class Live:
+    """One evening with one world. fps None takes the game's own rate; raises NoWindow without a display."""
+
+    def __init__(self, session: Session, *, title: str, scale: int | None, fps: float | None, captures: Path) -> None:
+        spec, stats = session.world.spec, Stats()
+        try:
+            self.screen = Screen(spec.width, spec.height, bars=bars, scale=scale, title=f"{title} - Dreamcade")
+        except pygame.error as problem:
+            raise NoWindow(str(problem)) from None
+        self.session = session
+        self.scene = PlayScene(session, self.screen, stats, title=title, captures=captures)
+        self.game = Game(
+            self.screen, self.scene, stats, fps=spec.fps if fps is None else fps, after_turn=self._after_turn
+        )
+        self._limit: int | None = None
+        self._first: Callable[[], None] | None = None
+        self._tune, self._watch = False, threads.Watch(1, 1.0)
+        self._say: Callable[[str], None] = _silent
+        self._seconds, self._seen = 0.0, 0
+
+    @property
+    def driver(self) -> str:
+        """SDL's name of the display."""
+        return self.screen.driver
+
+    @property
+    def dreamed(self) -> int:
+        """Frames dreamed so far, over all new starts."""
+        return self.scene.dreamed
+
+    @property
+    def rate(self) -> float:
+        """Dreamed frames a second from the first one on, time in pause included."""
+        return self.dreamed / self._seconds if self._seconds > 0 else 0.0
+
+    def play(
+        self, *, max_frames: int | None, tune: bool, first: Callable[[], None], say: Callable[[str], None]
+    ) -> None:
+        """Run until the player quits or max_frames were dreamed.
+
+        tune: choose the number of threads by timing, once the first frame is on the screen.
+        first: called when that frame is shown. say: told what the tuning found.
+        """
+        self._limit, self._tune, self._first, self._say = max_frames, tune, first, say
+        began = time.perf_counter()
+        try:
+            self.game.run()
+        finally:
+            self._seconds = time.perf_counter() - began
+            self.screen.close()
+
+    def _after_turn(self) -> bool:
+        if self.dreamed and self._first is not None:
+            self._first()
+            self._first = None
+            if self._tune:
+                self._settle()
+        elif self._tune and self.dreamed != self._seen and self._watch.saw(self.session.last_ms):
+            self._say("steps became slow with 2 threads: going on with 1")
+        self._seen = self.dreamed
+        return self._limit is None or self.dreamed < self._limit
+
+    def _settle(self) -> None:
+        best, took = threads.settle(self.session.rehearse)
+        self._watch = threads.Watch(best, took[best])
+        times = ", ".join(f"{count}: {ms:.1f} ms" for count, ms in took.items())
+        self._say(f"CPU threads: {best} (a step with {times})")
+
+
+def _silent(words: str) -> None:
+    """Say nothing."""

@@ -1,0 +1,58 @@
+"""The page of keys, drawn over the game from the one table of keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pygame
+
+from app import theme
+from app.keymap import BINDINGS, Does, lookup
+from app.names import ActionNames
+from app.scenes.scene import Scene
+from app.screen import Screen
+
+
+class HelpScene:
+    """Every key and what it does; the game waits below. H, Esc or a click closes it."""
+
+    def __init__(self, names: ActionNames) -> None:
+        self.done, self.waiting = False, True
+        self.lines = [(binding.shown, binding.text) for binding in BINDINGS]
+        known = ", ".join(names.distinct())
+        self.note = f"this world learned: {known}" if known else "this world's actions have no names: use 1 to 8"
+
+    def handle(self, event: Any) -> Scene | None:
+        """Close on H, F1, Esc, Q, Enter, Space or a click."""
+        if event.type == pygame.MOUSEBUTTONDOWN:
+            self.done = True
+        elif event.type == pygame.KEYDOWN:
+            closing = lookup(event.key)[0] in (Does.HELP, Does.QUIT, Does.PAUSE)
+            self.done = closing or event.key == pygame.K_RETURN
+        return None
+
+    def update(self) -> None:
+        """Nothing moves here."""
+
+    def draw(self, screen: Screen) -> None:
+        """A dark page with two columns: keys at the left, what they do at the right."""
+        surface = screen.surface
+        width, height = surface.get_size()
+        veil = pygame.Surface((width, height), pygame.SRCALPHA)
+        veil.fill((*theme.ROOM, 236))
+        surface.blit(veil, (0, 0))
+        rows = len(self.lines) + 3
+        letters = max(9, min(18, int(height / (rows * 1.5)), width // 40))
+        pitch = min(letters * 1.9, height / rows)
+        page = min(width - 2 * letters, letters * 46)
+        left, top = (width - page) // 2, (height - pitch * rows) / 2
+        split = left + int(page * 0.42)
+        surface.blit(theme.text("Keys", letters + 4, theme.SKY), (left, top))
+        for row, (keys, what) in enumerate(self.lines, start=1):
+            y = top + (row + 0.4) * pitch
+            shown = theme.fitted(keys, letters, split - left - letters, theme.LIT, least=7)
+            surface.blit(shown, shown.get_rect(midleft=(left, y + pitch / 2)))
+            said = theme.fitted(what, letters, left + page - split, theme.INK, least=8)
+            surface.blit(said, said.get_rect(midleft=(split, y + pitch / 2)))
+        note = theme.fitted(self.note, letters, page, theme.FAINT)
+        surface.blit(note, note.get_rect(midleft=(left, top + (rows - 0.6) * pitch)))
