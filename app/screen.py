@@ -100,14 +100,16 @@ class Screen:
 
     def save(self, path: Path) -> Path:
         """Write what is on the screen as a PNG, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.stem}.draft.png")
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             pygame.image.save(self.surface, str(draft))
             os.replace(draft, path)
         except (pygame.error, OSError) as problem:
-            draft.unlink(missing_ok=True)
-            raise OSError(f"cannot write {path}: {problem}") from None
+            if draft.exists():
+                draft.unlink()
+            reason = getattr(problem, "strerror", None) or problem
+            raise OSError(f"cannot write {path}: {reason}") from None
         return path
 
     def close(self) -> None:

@@ -99,9 +99,11 @@ def dream(
     **options: Any,
 ) -> None:
     """Dream a clip of WORLD without a window. The same seed and actions give the same frames."""
-    from app import controllers, recorder
+    from app import recorder
 
-    recorder.kind_of(out)
+    recorder.kind_of(out)  # before anything slow
+    from app import controllers
+
     _, session = _open(world, device, threads, options)
     ids = controllers.choose(actions, len(session.world.spec.actions), session.seed, frames, UNATTENDED)
     path = recorder.record(out, _progress(session, ids), ids, session.world.spec.fps)
