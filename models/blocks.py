@@ -38,20 +38,36 @@ def causal_offset(frames: int, device: torch.device | str = "cpu") -> Tensor:
 
 
 class SpatialAttention(nn.Module):
-    """Every token of a frame attends to every other token of the same frame."""
+    """Every token of a frame attends to every other token of the same frame.
 
-    def __init__(self, width: int, heads: int) -> None:
+    A learned bias per offset in rows and columns starts as a preference for what is near, of another
+    strength in each head and none in the last (ALiBi, arXiv 2108.12409, in two dimensions): what moves
+    comes from next door, and this need not be found out from where each place is.
+    """
+
+    def __init__(self, width: int, heads: int, grid: tuple[int, int]) -> None:
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
+        rows, columns = grid
+        row = torch.arange(rows).repeat_interleave(columns)
+        column = torch.arange(columns).repeat(rows)
+        down, right = row[:, None] - row[None], column[:, None] - column[None]  # [N, N]
+        self.register_buffer("index", (down + rows - 1) * (2 * columns - 1) + right + columns - 1, persistent=False)
+        self.index: Tensor
+        far = torch.zeros((2 * rows - 1) * (2 * columns - 1))
+        far[self.index.flatten()] = (down.square() + right.square()).float().sqrt().flatten()
+        slope = torch.linspace(2.0, 0.0, heads)
+        self.bias = nn.Parameter(-slope[:, None] * far)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, N, D] → [B, T, N, D]."""
         frames = x.shape[1]
         q, k, v = rearrange(self.qkv(x), "b t n (three h d) -> three (b t) h n d", three=3, h=self.heads)
         q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])
-        y = F.scaled_dot_product_attention(q, k, v, scale=q.shape[-1] ** -0.25)
+        near = self.bias[:, self.index].to(q.dtype)  # [heads, N, N]
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=near[None], scale=q.shape[-1] ** -0.25)
         return self.out(rearrange(y, "(b t) h n d -> b t n (h d)", t=frames))
 
 
@@ -93,13 +109,15 @@ class TemporalAttention(nn.Module):
 class STBlock(nn.Module):
     """One block of the ST-transformer; with `conditioned`, a vector per frame scales and shifts its norms."""
 
-    def __init__(self, width: int, heads: int, reach: int, conditioned: bool = False, expand: int = 4) -> None:
+    def __init__(
+        self, width: int, heads: int, reach: int, grid: tuple[int, int], conditioned: bool = False, expand: int = 4
+    ) -> None:
         super().__init__()
         if width % heads:
             fits = ", ".join(str(k) for k in range(1, 17) if width % k == 0)
             raise ValueError(f"width {width} is not divisible by {heads} heads; use {fits}")
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
-        self.spatial = SpatialAttention(width, heads)
+        self.spatial = SpatialAttention(width, heads, grid)
         self.temporal = TemporalAttention(width, heads, reach)
         self.ffn = nn.Sequential(nn.Linear(width, expand * width), nn.GELU(), nn.Linear(expand * width, width))
         self.film = nn.Linear(width, 4 * width) if conditioned else None

@@ -34,7 +34,7 @@ class LatentActionConfig:
 
     free_share: share of training in which the decoder learns without codes; drop: share of codes
     dropped after that; unchanged: weight in the loss of tokens that stay as they were; spread: weight
-    of the hinge that keeps each sign's batch deviation near one and its mean near zero.
+    of the term that keeps the signs apart from each other and away from zero.
     """
 
     bits: int = 3
@@ -82,6 +82,7 @@ class ChangeEncoder(nn.Module):
         self.place = nn.Parameter(torch.zeros(tokens, width))
         self.each = nn.Sequential(nn.GELU(), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
         self.all = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, bits))
+        self.centre = nn.BatchNorm1d(bits, affine=False, momentum=0.02)
 
     def forward(self, patches: Tensor) -> Tensor:
         """float [B, T, N, D] → [B, T-1, bits] before the signs."""
@@ -93,7 +94,7 @@ class ChangeEncoder(nn.Module):
         )
         total = x.new_zeros(changed.shape[0] * changed.shape[1], x.shape[-1])
         total = total.index_add(0, batch * changed.shape[1] + time, x)
-        return self.all(total.unflatten(0, changed.shape[:2])).float()
+        return self.centre(self.all(total).float()).unflatten(0, changed.shape[:2])
 
 
 class LatentActionModel(nn.Module):
@@ -113,9 +114,11 @@ class LatentActionModel(nn.Module):
         self.embed = nn.Embedding(tokenizer.size, width)
         nn.init.normal_(self.embed.weight, std=0.02)
         self.place = nn.Parameter(0.02 * torch.randn(tokens, width))
+        self.earlier = nn.Linear(width, width)
         self.code = nn.Linear(config.bits, width)
+        nn.init.normal_(self.code.weight, std=0.1)
         self.blocks = nn.ModuleList(
-            STBlock(width, config.heads, config.reach, conditioned=True) for _ in range(config.depth)
+            STBlock(width, config.heads, config.reach, tokenizer.grid, conditioned=True) for _ in range(config.depth)
         )
         self.norm, self.stay = nn.LayerNorm(width), nn.Linear(width, 1)
         self.head = nn.Linear(width, width)
@@ -139,7 +142,8 @@ class LatentActionModel(nn.Module):
         """
         table = self.embed.weight + self.look(self.features)  # [V, D]
         condition = self.code(signs)  # [B, T-1, D]
-        x = F.embedding(tokens, table) + self.place + condition[:, :, None]
+        earlier = torch.cat([tokens[:, :1], tokens[:, :-1]], dim=1)
+        x = F.embedding(tokens, table) + self.earlier(F.embedding(earlier, table)) + self.place + condition[:, :, None]
         for block in self.blocks:
             x, _ = block(x, condition)
         x = self.norm(x)[places]  # [K, D]
@@ -162,8 +166,10 @@ class LatentActionModel(nn.Module):
         entropy = F.cross_entropy(self.predict(past, given, places).float(), future[places], reduction="none")
         weight = torch.where(changed[places], 1.0, 16 * self.config.unchanged)
         rebuild = (entropy * weight).sum() / changed.sum().clamp(min=1)
-        deviation, mean = soft.flatten(0, 1).std(dim=0), soft.flatten(0, 1).mean(dim=0)
-        spread = F.relu(0.9 - deviation).mean() + mean.square().mean()
+        flat = soft.flatten(0, 1)
+        flat = flat - flat.mean(dim=0)
+        joint = (flat.T @ flat) / len(flat)
+        spread = joint.triu(diagonal=1).square().sum() + F.relu(0.6 - joint.diagonal()).sum()
         counts = torch.bincount(codes_of(soft).flatten(), minlength=self.config.codes)
         moved = changed[places]
         logs = {
@@ -171,7 +177,7 @@ class LatentActionModel(nn.Module):
             "spread": spread.detach(),
             "perplexity": torch.tensor(perplexity(counts)),
         }
-        return rebuild + (self.config.spread * spread if is_open else 0.0), logs
+        return rebuild + self.config.spread * spread, logs
 
 
 def codes_of(soft: Tensor) -> Tensor:

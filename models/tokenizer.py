@@ -166,7 +166,7 @@ class STTokenizer(Tokenizer):
         self.place = nn.ParameterList(nn.Parameter(0.02 * torch.randn(tokens, width)) for _ in range(2))
         depths = (config.encoder_depth, config.decoder_depth)
         self.encoder, self.decoder = (
-            nn.ModuleList(STBlock(width, config.heads, config.reach) for _ in range(depth)) for depth in depths
+            nn.ModuleList(STBlock(width, config.heads, config.reach, self.grid) for _ in range(depth)) for depth in depths
         )
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
 

@@ -71,12 +71,12 @@ class MaskGITConfig:
 
 
 class MaskGIT(nn.Module):
-    """The dynamics. features: float [V, F], what each token looks like; tokens: N; actions: A."""
+    """The dynamics. features: float [V, F], what each token looks like; grid: rows and columns; actions: A."""
 
-    def __init__(self, config: MaskGITConfig, features: Tensor, tokens: int, actions: int) -> None:
+    def __init__(self, config: MaskGITConfig, features: Tensor, grid: tuple[int, int], actions: int) -> None:
         super().__init__()
         self.config, self.actions = config, actions
-        width = config.width
+        width, tokens = config.width, grid[0] * grid[1]
         self.register_buffer("features", features, persistent=False)
         self.features: Tensor
         self.look = nn.Linear(features.shape[1], width)
@@ -84,10 +84,10 @@ class MaskGIT(nn.Module):
         nn.init.normal_(self.embed.weight, std=0.02)
         self.place = nn.Parameter(0.02 * torch.randn(tokens, width))
         self.hidden = nn.Parameter(0.02 * torch.randn(width))
-        self.before = nn.Linear(width, width)
+        self.before, self.earlier = nn.Linear(width, width), nn.Linear(width, width)
         self.action = nn.Embedding(actions + 1, width)  # the last one: no action, before the first frame
         self.blocks = nn.ModuleList(
-            STBlock(width, config.heads, config.reach, conditioned=True) for _ in range(config.depth)
+            STBlock(width, config.heads, config.reach, grid, conditioned=True) for _ in range(config.depth)
         )
         self.norm, self.head, self.stay = nn.LayerNorm(width), nn.Linear(width, width), nn.Linear(width, 1)
 
@@ -96,11 +96,15 @@ class MaskGIT(nn.Module):
         return self.embed.weight + self.look(self.features)
 
     def read(
-        self, tokens: Tensor, actions: Tensor, table: Tensor, past: Sequence[Past] | None = None
+        self, tokens: Tensor, first: Tensor, actions: Tensor, table: Tensor, past: Sequence[Past] | None = None
     ) -> list[KeysValues]:
-        """The clean stream: tokens [B, T, N], actions [B, T] that led to them → keys and values a block."""
+        """The clean stream: tokens [B, T, N], actions [B, T] that led to them → keys and values a block.
+
+        first: the frame before the first one [B, N].
+        """
         condition = self.action(actions)  # [B, T, D]
-        x = F.embedding(tokens, table) + self.place + condition[:, :, None]
+        earlier = torch.cat([first[:, None], tokens[:, :-1]], dim=1)
+        x = F.embedding(tokens, table) + self.earlier(F.embedding(earlier, table)) + self.place + condition[:, :, None]
         kept = []
         for index, block in enumerate(self.blocks):
             x, own = block(x, condition, past[index] if past else None)
@@ -157,7 +161,7 @@ class MaskGIT(nn.Module):
     ) -> Tensor:
         """context: frames 1…T-1, future: frames 2…T → features of the future frames [B, T-1, N, D]."""
         none = torch.full_like(actions[:, :1], self.actions)
-        kept = self.read(context, torch.cat([none, actions[:, :-1]], dim=1), table)
+        kept = self.read(context, context[:, 0], torch.cat([none, actions[:, :-1]], dim=1), table)
         offset = causal_offset(context.shape[1], context.device) + 1
         past = [Past(own, offset) for own in kept]
         return self.guess(future, masked, context, actions, table, past)
@@ -260,8 +264,8 @@ class MaskGITWorld(nn.Module):
 
     def fresh_dynamics(self) -> MaskGIT:
         """Untrained dynamics over the present tokenizer."""
-        tokens = self.tokenizer.grid[0] * self.tokenizer.grid[1]
-        return MaskGIT(self.config.dynamics, self.tokenizer.features(), tokens, self.config.latent_actions.codes)
+        features, codes = self.tokenizer.features(), self.config.latent_actions.codes
+        return MaskGIT(self.config.dynamics, features, self.tokenizer.grid, codes)
 
     def link(self) -> None:
         """Tell the other parts what the tokens look like now. To be called when the tokenizer changed."""
@@ -293,7 +297,7 @@ class MaskGITWorld(nn.Module):
         if actions is None:
             actions = self.infer_actions(frames)
         tokens = self.tokenizer.encode(frames)  # [B, T, N]
-        kept = self.dynamics.read(tokens, self._led_to(actions), self.table())
+        kept = self.dynamics.read(tokens, tokens[:, 0], self._led_to(actions), self.table())
         reach = self.dynamics.config.reach - 1
         keys, values = (torch.stack([own[i] for own in kept], dim=1)[..., -reach:, :] for i in (0, 1))
         filled = torch.full((len(frames),), keys.shape[4], device=frames.device)
@@ -329,7 +333,7 @@ class MaskGITWorld(nn.Module):
         chance = torch.rand((len(grid), steps, grid.shape[1]), generator=rng).to(grid.device)
         past, table = past_of(state["keys"], state["values"], state["filled"]), self.table()
         drawn, entropy = self.dynamics.draw(grid, action, past, table, steps, self.sampling.temperature, chance)
-        kept = self.dynamics.read(drawn[:, None], action[:, None], table, past)
+        kept = self.dynamics.read(drawn[:, None], grid, action[:, None], table, past)
         keys, values = (
             torch.cat([state[name][..., 1:, :], torch.stack([own[i] for own in kept], dim=1)], dim=4)
             for i, name in enumerate(("keys", "values"))

@@ -1,0 +1,151 @@
+"""dreamcade make: from nothing to a world that was measured, within a budget of minutes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from app.commands.train import training_options
+
+SHARES = {"lam": 0.22, "dynamics": 0.78}  # of what collecting and measuring leave
+LEAST = 3.0  # minutes below which nothing useful comes out
+
+
+@click.command()
+@click.argument("game")
+@click.option("--minutes", default=90.0, show_default=True, help="Budget for collecting, training and measuring.")
+@click.option("--frames", default=100_000, show_default=True, help="Transitions to record for training.")
+@click.option("--out", type=click.Path(), help="Where the world goes (default: saves/worlds/GAME).")
+@click.option("--run", "run_folder", type=click.Path(), help="Run folder (default: saves/runs/GAME-make).")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted make.")
+@training_options
+def make(game: str, minutes: float, frames: int, out: str | None, run_folder: str | None, resume: bool,
+         **options: Any) -> None:  # fmt: skip
+    """Collect GAME, train a world on it and measure the world, in one go.
+
+    The number of training steps follows from how fast this machine turns out to be.
+
+    \b
+      dreamcade make pong --minutes 90
+    """
+    from app.commands.train import run_training
+    from collectors.games import game_named
+    from models.checkpoint import ROOT
+    from training.windows import open_datasets
+
+    if minutes < LEAST:
+        raise ValueError(f"--minutes {minutes:g} is too little for collecting, training and measuring; give {LEAST:g} or more")
+    begin = time.monotonic()
+    row = game_named(game)
+    train_data, held_out = (ROOT / "saves" / "datasets" / name for name in (row.id, f"{row.id}-held-out"))
+    _collect(row.id, frames, 0, train_data)
+    _collect(row.id, max(5000, frames // 20), 1_000_000, held_out)
+    datasets = open_datasets((train_data,), row.id)
+    folder = Path(run_folder) if run_folder else ROOT / "saves" / "runs" / f"{row.id}-make"
+    target = Path(out) if out else ROOT / "saves" / "worlds" / row.id
+    spent = (time.monotonic() - begin) / 60
+    experiment = _kept_experiment(folder) if resume else None
+    if experiment is None:
+        left = minutes - spent - min(12.0, 0.15 * minutes)
+        experiment = _within(left, datasets, options)
+    command = f"dreamcade make {row.id} --minutes {minutes:g}"
+    world = run_training(datasets, folder, target, "dynamics", True, resume and folder.exists(), False, command, options,
+                         experiment)  # fmt: skip
+    assert world is not None
+    click.echo(f"trained after {(time.monotonic() - begin) / 60:.1f} minutes; measuring")
+    _evaluate(world, held_out, quick=minutes < 30)
+    click.echo(f"done in {(time.monotonic() - begin) / 60:.1f} minutes; play it: dreamcade play {world}")
+
+
+def _collect(game: str, frames: int, seed: int, out: Path) -> None:
+    from tqdm import tqdm
+
+    from collectors.rollout import CollectConfig, collect
+
+    with tqdm(total=frames, desc=f"collect {out.name}", unit="frame") as bar:
+        collect(CollectConfig(game=game, frames=frames, seed=seed), out, lambda done, total: _advance(bar, done))
+
+
+def _advance(bar: Any, done: int) -> None:
+    bar.update(done - bar.n)
+
+
+def _kept_experiment(folder: Path) -> Any:
+    """The experiment of an interrupted run, or None where there is none."""
+    import json
+
+    from models.checkpoint import from_json
+    from training.presets import Experiment
+
+    path = folder / "config.json"
+    return from_json(Experiment, json.loads(path.read_text())["experiment"]) if path.is_file() else None
+
+
+def _within(minutes: float, datasets: list[Any], options: dict[str, Any]) -> Any:
+    """The preset with as many steps as fit into so many minutes on this machine."""
+    import tempfile
+
+    import torch
+
+    from app.commands.train import choose_device
+    from training.loop import bf16_pays
+    from training.overrides import apply_overrides
+    from training.pipeline import Data, Pipeline
+    from training.presets import preset
+    from training.runs import Run
+    from training.windows import Windows
+
+    manifest = datasets[0].manifest
+    experiment = preset(options["preset_name"], manifest.game, manifest.height, manifest.width, options["size"])
+    experiment = apply_overrides(replace(experiment, seed=options["seed"]), options["changes"])
+    device = choose_device(options["device"])
+    torch.set_num_threads(options["threads"] or torch.get_num_threads())
+    autocast = options["autocast"] == "on" or (options["autocast"] == "auto" and bf16_pays(device))
+    windows = Windows(datasets, "train")
+    with tempfile.TemporaryDirectory() as scratch:
+        trial = _trial(experiment)
+        run = Run(Path(scratch) / "run", {})
+        pipeline = Pipeline(trial, Data(windows, windows), run, device, autocast)
+        pipeline.train()
+        rates = _rates(run.folder / "metrics.jsonl")
+    for part, share in SHARES.items():
+        steps = max(20, int(minutes * 60 * share * rates[part]))
+        click.echo(f"{part}: {rates[part]:.2f} steps/s here, {steps} steps")
+        experiment = replace(experiment, **{part: replace(getattr(experiment, part), steps=steps)})
+    return experiment
+
+
+def _trial(experiment: Any) -> Any:
+    """The same experiment, a few steps long, to be timed; the first report is warm-up."""
+    short = {
+        part: replace(getattr(experiment, part), steps=24, report_every=8, keep_every=1000)
+        for part in ("tokenizer", "lam", "dynamics")
+    }
+    return replace(experiment, **short)
+
+
+def _rates(path: Path) -> dict[str, float]:
+    """Steps a second of each part in its last report."""
+    import json
+
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return {line["part"]: line["steps_per_second"] for line in lines if "steps_per_second" in line}
+
+
+def _evaluate(world: Path, data: Path, quick: bool) -> None:
+    from click.testing import CliRunner
+
+    from app.commands.evaluate import evaluate
+
+    arguments = [str(world), "--data", str(data), "--split", "all", "--write", "--json", str(world.parent / f"{world.name}.json")]
+    if quick:
+        arguments += ["--clips", "32", "--dreams", "4", "--dream-frames", "200"]
+    result = CliRunner().invoke(evaluate, arguments, catch_exceptions=False)
+    click.echo(result.output)
+
+
+COMMANDS = [make]

@@ -1,0 +1,145 @@
+"""dreamcade train: a game's whole world, or one part of it, from recorded frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+PARTS = ("tokenizer", "lam", "dynamics")
+
+
+def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that `train` and `make` share."""
+    options = [
+        click.option("--preset", "preset_name", default="maskgit", show_default=True, help="Named experiment."),
+        click.option(
+            "--size", type=click.Choice(["tiny", "small", "base", "paper"]), default="small", show_default=True,
+            help="One dial for the size of all parts.",
+        ),
+        click.option("--set", "changes", multiple=True, metavar="KEY=VALUE",
+                     help="Change one value, e.g. --set dynamics.steps=500 or --set family.dynamics.width=128."),
+        click.option("--seed", default=0, show_default=True, help="Seed of the weights and of the order of the data."),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps."),
+        click.option("--threads", type=int, default=0, help="Torch threads; 0 takes every core."),
+        click.option("--autocast", type=click.Choice(["auto", "on", "off"]), default="auto", show_default=True,
+                     help="bfloat16 matrix products; auto measures whether they pay here."),
+        click.option("--compile", "compiled", is_flag=True, help="torch.compile the blocks: a minute to start, then faster."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("what", metavar="GAME|tokenizer|lam|dynamics")
+@click.option("--data", "data", multiple=True, type=click.Path(), help="A data set; may be given several times.")
+@click.option("--run", "run_folder", type=click.Path(), help="Run folder (default: saves/runs/GAME).")
+@click.option("--out", type=click.Path(), help="Where the world goes (default: saves/worlds/GAME).")
+@click.option("--resume", is_flag=True, help="Go on with the run where it stopped, exactly.")
+@click.option("--override", is_flag=True, help="With --resume: accept a config that differs from the run's.")
+@training_options
+def train(what: str, data: tuple[str, ...], run_folder: str | None, out: str | None, resume: bool, override: bool,
+          **options: Any) -> None:  # fmt: skip
+    """Fit tokenizer, latent actions and dynamics to recorded frames and write a world.
+
+    GAME trains all three in order; "tokenizer", "lam" or "dynamics" trains the run up to that part and
+    stops. Ctrl-C keeps everything; the same command with --resume goes on from there, bit for bit.
+
+    \b
+      dreamcade train pong --data saves/datasets/pong
+      dreamcade train pong --data saves/datasets/pong --resume
+      dreamcade train tokenizer --data saves/datasets/pong --preset maskgit-vq
+    """
+    from training.windows import open_datasets
+
+    from models.checkpoint import ROOT
+
+    part = what if what in PARTS else None
+    paths = data or ((str(ROOT / "saves" / "datasets" / what),) if part is None else ())
+    datasets = open_datasets(paths, None if part else _game(what))
+    game = datasets[0].manifest.game
+    folder = Path(run_folder) if run_folder else ROOT / "saves" / "runs" / game
+    target = Path(out) if out else ROOT / "saves" / "worlds" / game
+    shown = " ".join(f"--data {path}" for path in data)
+    command = f"dreamcade train {what} {shown}".strip()
+    world = run_training(datasets, folder, target, part or "dynamics", part is None, resume, override, command, options)
+    if world is None:
+        click.echo(f"{part} is done; go on with: dreamcade train {game} {shown} --run {folder} --resume".replace("  ", " "))
+    else:
+        click.echo(f"world written to {world}; play it: dreamcade play {world}")
+
+
+def _game(name: str) -> str:
+    from collectors.games import game_named
+
+    return game_named(name).id
+
+
+def choose_device(choice: str) -> str:
+    """auto → the best there is; anything else must be there. Raises ValueError otherwise."""
+    import torch
+
+    if choice == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if choice.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError("--device cuda: no CUDA GPU here; use --device cpu or --device auto")
+    if choice == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("--device mps: no Apple GPU here; use --device cpu or --device auto")
+    if choice.split(":")[0] not in ("cpu", "cuda", "mps"):
+        raise ValueError(f"--device must be auto, cpu, cuda or mps, found {choice!r}")
+    return choice
+
+
+def run_training(
+    datasets: list[Any], folder: Path, target: Path, until: str, finish: bool, resume: bool, override: bool,
+    command: str, options: dict[str, Any], experiment: Any = None,
+) -> Path | None:  # fmt: skip
+    """Train a run up to a part, and write the world if `finish`. Returns the world's folder or None."""
+    import os
+    from dataclasses import asdict, replace
+
+    import torch
+
+    from training.loop import Interrupted, bf16_pays
+    from training.overrides import apply_overrides
+    from training.pipeline import Data, Pipeline
+    from training.presets import preset
+    from training.runs import Run
+    from training.windows import Windows
+
+    device = choose_device(options["device"])
+    torch.set_num_threads(options["threads"] or os.cpu_count() or 1)
+    manifest = datasets[0].manifest
+    if experiment is None:
+        experiment = preset(options["preset_name"], manifest.game, manifest.height, manifest.width, options["size"])
+        experiment = apply_overrides(replace(experiment, seed=options["seed"]), options["changes"])
+    run = Run(folder, {"experiment": asdict(experiment), "data": [str(found.manifest.seed) for found in datasets]},
+              resume, override)  # fmt: skip
+    train_split, held_out = Windows(datasets, "train"), _held_out(datasets)
+    autocast = options["autocast"] == "on" or (options["autocast"] == "auto" and bf16_pays(device))
+    click.echo(f"{train_split.frames} frames of {manifest.game}; {device}, {torch.get_num_threads()} threads,"
+               f" bf16 autocast {'on' if autocast else 'off'}; run {folder}")  # fmt: skip
+    pipeline = Pipeline(experiment, Data(train_split, held_out), run, device, autocast, options["compiled"], click.echo)
+    try:
+        pipeline.train(until)
+    except Interrupted as stop:
+        click.echo(str(stop))
+        raise SystemExit(130) from None
+    return pipeline.finish(target, {"command": command}) if finish else None
+
+
+def _held_out(datasets: list[Any]) -> Any:
+    """The validation split, or the training episodes where a small data set has none."""
+    from training.windows import Windows
+
+    try:
+        return Windows(datasets, "validation")
+    except ValueError:
+        click.echo("note: too few episodes for a validation split; previews show training episodes")
+        return Windows(datasets, "train")
+
+
+COMMANDS = [train]

@@ -1,0 +1,185 @@
+"""The training loop, once: draw, loss, step, report, keep; the same for every part of every family."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from training.optim import Average, OptimConfig, Optimiser
+from training.runs import Run, random_state, set_random_state
+
+Logs = dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoopConfig:
+    """steps: optimiser steps; batch: windows a step; length: frames a window, T; report_every and
+    keep_every: steps between reports and between resume checkpoints."""
+
+    steps: int = 1000
+    batch: int = 32
+    length: int = 8
+    report_every: int = 25
+    keep_every: int = 100
+    optim: OptimConfig = field(default_factory=OptimConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "length", "report_every", "keep_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, found {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Something trainable. `loss(rng, progress)` draws a batch with rng and returns the loss and logs;
+    `preview(module)` draws a picture uint8 [C, H, W] of what was learned, or None."""
+
+    name: str
+    module: nn.Module
+    loss: Callable[[np.random.Generator, float], tuple[Tensor, Logs]]
+    preview: Callable[[nn.Module], Tensor | None] | None = None
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was stopped by the user; everything up to here is kept."""
+
+
+def train_part(part: Part, config: LoopConfig, run: Run, seed: int, autocast: bool = False) -> nn.Module:
+    """Train one part to the end and return it with its averaged weights.
+
+    Picks up where the run's resume checkpoint stands, bit for bit on the CPU. Raises FloatingPointError
+    at the first loss that is not finite, leaving the last good checkpoint.
+    """
+    optimiser, average = Optimiser(part.module, config.optim), Average(part.module, config.optim.average)
+    rng, first = _begin(part, optimiser, average, run, seed)
+    part.module.train()
+    bar = tqdm(total=config.steps, initial=first, desc=part.name, unit="step", smoothing=0.05, mininterval=1.0)
+    meter = _Meter()
+    try:
+        for step in range(first, config.steps):
+            logs = _one_step(part, optimiser, config, rng, step, autocast, run)
+            average.follow(part.module, step)
+            meter.add(logs)
+            bar.update()
+            if (step + 1) % config.report_every == 0 or step + 1 == config.steps:
+                values = meter.take()
+                run.report(part.name, step + 1, values)
+                bar.set_postfix({key: f"{value:.3g}" for key, value in list(values.items())[:4]})
+            if (step + 1) % config.keep_every == 0 and step + 1 < config.steps:
+                _keep(part, optimiser, average, run, rng, step + 1)
+                _picture(part, average, run, step + 1)
+    except KeyboardInterrupt as error:
+        _keep_interrupted(part, run)
+        raise Interrupted(f"stopped; go on with --resume --run {run.folder}") from error
+    finally:
+        bar.close()
+    _picture(part, average, run, config.steps)
+    part.module.load_state_dict(average.module.state_dict())
+    part.module.eval()
+    return part.module
+
+
+def _begin(
+    part: Part, optimiser: Optimiser, average: Average, run: Run, seed: int
+) -> tuple[np.random.Generator, int]:
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    kept = run.load_resume(part.name)
+    step = 0
+    if kept is not None:
+        part.module.load_state_dict(kept["module"])
+        average.module.load_state_dict(kept["average"])
+        optimiser.load_state_dict(kept["optimiser"])
+        set_random_state(rng, kept["random"])
+        step = int(kept["step"])
+    run.forget_after(part.name, step)
+    return rng, step
+
+
+def _keep(part: Part, optimiser: Optimiser, average: Average, run: Run, rng: np.random.Generator, step: int) -> None:
+    run.save_resume(
+        part.name,
+        {
+            "module": part.module.state_dict(),
+            "average": average.module.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "random": random_state(rng),
+            "step": step,
+        },
+    )
+
+
+def _keep_interrupted(part: Part, run: Run) -> None:
+    """Ctrl-C may fall into the middle of a step, so the last whole checkpoint is what counts."""
+    kept = run.load_resume(part.name)
+    run.forget_after(part.name, int(kept["step"]) if kept else 0)
+
+
+def _one_step(
+    part: Part, optimiser: Optimiser, config: LoopConfig, rng: np.random.Generator, step: int, autocast: bool, run: Run
+) -> dict[str, float]:
+    device = next(part.module.parameters()).device.type
+    context: Any = torch.autocast(device, torch.bfloat16) if autocast else contextlib.nullcontext()
+    with context:
+        loss, logs = part.loss(rng, step / config.steps)
+    value = loss.item()
+    if not math.isfinite(value):
+        path = run.folder / "nan_dump.pt"
+        torch.save({"module": part.module.state_dict(), "step": step, "loss": value}, path)
+        raise FloatingPointError(
+            f"loss of {part.name} is {value} at step {step}; the last good checkpoint is kept, the weights lie in {path}"
+        )
+    loss.backward()
+    norm = optimiser.step(config.optim.rate(step, config.steps))
+    return {"loss": value, **{key: float(log) for key, log in logs.items()}, "gradient": norm}
+
+
+def _picture(part: Part, average: Average, run: Run, step: int) -> None:
+    picture = part.preview(average.module) if part.preview else None
+    if picture is not None:
+        run.preview(f"{part.name}-{step:06d}", picture)
+
+
+class _Meter:
+    """Means of what was logged since the last report, and steps a second."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[float]] = {}
+        self._since = time.perf_counter()
+
+    def add(self, logs: dict[str, float]) -> None:
+        for key, value in logs.items():
+            if not math.isnan(value):
+                self._values.setdefault(key, []).append(value)
+
+    def take(self) -> dict[str, float]:
+        count = len(self._values.get("loss", []))
+        means = {key: sum(values) / len(values) for key, values in self._values.items()}
+        now = time.perf_counter()
+        means["steps_per_second"] = count / max(1e-9, now - self._since)
+        self._values, self._since = {}, now
+        return means
+
+
+def bf16_pays(device: str = "cpu") -> bool:
+    """True where a bf16 matrix product takes less than 0.8 of the time of a float32 one."""
+    if device != "cpu":
+        return torch.cuda.is_bf16_supported()
+    times = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = torch.ones(1024, 256, dtype=dtype), torch.ones(256, 512, dtype=dtype)
+        a @ b
+        begin = time.perf_counter()
+        for _ in range(10):
+            a @ b
+        times[dtype] = time.perf_counter() - begin
+    return times[torch.bfloat16] < 0.8 * times[torch.float32]

@@ -1,0 +1,167 @@
+"""The parts of a world in order, each frozen when done: tokenizer → latent actions → dynamics → world."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.checkpoint import save_world
+from models.dynamics.maskgit import MaskGIT, MaskGITWorld
+from models.latent_actions import LatentActionModel
+from models.tokenizer import PatchTokenizer, Tokenizer
+from models.world import Window, WorldSpec
+from training.action_table import measure_action_table
+from training.cards import facts_of, write_card
+from training.loop import LoopConfig, Part, train_part
+from training.presets import Experiment
+from training.previews import code_sheet, dream_sheet, reconstruction_sheet
+from training.runs import Run
+from training.token_cache import TokenCache, read_codes, tokenize
+from training.windows import Windows
+
+PARTS = ("tokenizer", "lam", "dynamics")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What a run learns from and what it is looked at with."""
+
+    train: Windows
+    held_out: Windows
+
+    def spec(self) -> WorldSpec:
+        """The facts of the data as a world's spec."""
+        found = self.train.datasets[0].manifest
+        return WorldSpec(game=found.game, height=found.height, width=found.width, fps=found.fps)
+
+
+class Pipeline:
+    """One run. `say` gets a line at the beginning and end of every part."""
+
+    def __init__(
+        self, experiment: Experiment, data: Data, run: Run, device: str = "cpu", autocast: bool = False,
+        compiled: bool = False, say: Say = lambda line: None,
+    ) -> None:
+        self.experiment, self.data, self.run, self.device = experiment, data, run, device
+        self.autocast, self.compiled, self.say = autocast, compiled, say
+        torch.manual_seed(experiment.seed)
+        self.world: MaskGITWorld = experiment.family.build(data.spec()).to(device)
+        self.minutes: dict[str, float] = {}
+
+    def train(self, until: str = "dynamics") -> None:
+        """Train all parts up to and including `until`; finished ones are read back."""
+        for name in PARTS[: PARTS.index(until) + 1]:
+            begin = time.monotonic()
+            if self.run.part_done(name):
+                self.say(f"{name}: done before")
+                self._read_back(name)
+            else:
+                getattr(self, f"_train_{name}")()
+                self.minutes[name] = (time.monotonic() - begin) / 60
+                self.run.save_part(name, self._module(name))
+                self.say(f"{name}: {self.minutes[name]:.1f} minutes")
+            if name == "tokenizer":
+                self.world.link()
+
+    def finish(self, folder: Path, extra: dict[str, Any]) -> Path:
+        """Measure what the codes do, choose start clips, and write the world."""
+        self.world.eval()
+        table = measure_action_table(self.world, self.data.train)
+        names = tuple(f"latent {code} · {label}" for code, label in enumerate(table.labels))
+        world = self.world.with_spec(replace(self.world.spec, table=table, actions=names))
+        facts = facts_of(self.experiment, self.data, self.minutes, extra)
+        starts = start_clips(self.data.held_out, world.spec.context)
+        return save_world(world, folder, facts, starts, write_card(world.spec, facts))
+
+    def _module(self, name: str) -> nn.Module:
+        return {
+            "tokenizer": self.world.tokenizer, "lam": self.world.latent_actions, "dynamics": self.world.dynamics,
+        }[name]  # fmt: skip
+
+    def _read_back(self, name: str) -> None:
+        self.run.load_part(name, self._module(name))
+        self._module(name).eval()
+
+    def _fit(self, part: Part, config: LoopConfig) -> None:
+        if self.compiled:
+            for name, module in part.module.named_modules():
+                if type(module).__name__ == "STBlock":
+                    module.compile(dynamic=False)
+                    del name
+        train_part(part, config, self.run, self.experiment.seed, self.autocast)
+
+    def _train_tokenizer(self) -> None:
+        tokenizer = self.world.tokenizer
+        if isinstance(tokenizer, PatchTokenizer):
+            values = tokenizer.fit(self.data.train.clips())
+            self.run.report("tokenizer", 1, values)
+            self.say(f"tokenizer: {values['distinct']:.0f} distinct patches cover {values['covered']:.4%} of all")
+            self.run.preview("tokenizer-000001", reconstruction_sheet(tokenizer, self.data.held_out))
+            return
+        config = self.experiment.tokenizer
+
+        def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+            window = self.data.train.read(self.data.train.draw(rng, config.batch, config.length), config.length)
+            return tokenizer.loss(Window(window.frames.to(self.device)))  # type: ignore[operator, no-any-return]
+
+        preview = lambda module: reconstruction_sheet(module, self.data.held_out)  # noqa: E731
+        self._fit(Part("tokenizer", tokenizer, loss, preview), config)
+
+    def _tokens(self) -> TokenCache:
+        return tokenize(self.data.train, self.world.tokenizer, self.run.folder / "cache", self.device)
+
+    def _train_lam(self) -> None:
+        lam, config, cache = self.world.latent_actions, self.experiment.lam, self._tokens()
+
+        def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+            places = cache.windows.draw(rng, config.batch, config.length)
+            window, (tokens, _) = cache.windows.read(places, config.length), cache.read(places, config.length)
+            return lam.loss(window.frames.to(self.device), tokens.to(self.device), progress)
+
+        def preview(module: nn.Module) -> Tensor:
+            assert isinstance(module, LatentActionModel)
+            return code_sheet(module, self.world.tokenizer, self.data.held_out)
+
+        self._fit(Part("lam", lam, loss, preview), config)
+
+    def _train_dynamics(self) -> None:
+        dynamics, config = self.world.dynamics, self.experiment.dynamics
+        cache = read_codes(self._tokens(), self.world.latent_actions, self.run.folder / "cache", self.device)
+
+        def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+            places = cache.windows.draw(rng, config.batch, config.length)
+            tokens, codes = cache.read(places, config.length)
+            assert codes is not None
+            return dynamics.loss(tokens.to(self.device), codes.to(self.device))
+
+        def preview(module: nn.Module) -> Tensor:
+            assert isinstance(module, MaskGIT)
+            return dream_sheet(self.world, module, self.data.held_out)
+
+        self._fit(Part("dynamics", dynamics, loss, preview), config)
+
+
+def start_clips(windows: Windows, context: int, count: int = 12, seed: int = 0) -> list[Tensor]:
+    """Clips uint8 [T, C, H, W] in which something moves at every step, spread over the episodes."""
+    rng = np.random.default_rng(seed)
+    clips: list[Tensor] = []
+    for _ in range(50 * count):
+        frames = windows.read(windows.draw(rng, 1, context), context).frames[0]
+        if bool((frames[1:] != frames[:-1]).flatten(1).any(dim=1).all()):
+            clips.append(frames)
+        if len(clips) == count:
+            break
+    if not clips:
+        raise ValueError("nothing moves in the held-out episodes; look at the data: dreamcade inspect DATASET")
+    return clips
+
+
+__all__ = ["Data", "PARTS", "Pipeline", "Tokenizer", "asdict", "start_clips"]

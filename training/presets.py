@@ -1,0 +1,85 @@
+"""Named experiments as functions: what is trained, how long, on what. Variants use `replace`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from models.dynamics.maskgit import MaskGITConfig, MaskGITFamily
+from models.latent_actions import LatentActionConfig
+from models.tokenizer import Size, TokenizerConfig
+from training.loop import LoopConfig
+from training.optim import OptimConfig
+
+PATCHES = range(16, 3, -1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Experiment:
+    """Everything that decides what a run makes, but for its data.
+
+    minutes: how long each part took on two CPU cores, which divides up a budget of minutes.
+    """
+
+    game: str
+    family: MaskGITFamily = field(default_factory=MaskGITFamily)
+    tokenizer: LoopConfig = field(default_factory=LoopConfig)
+    lam: LoopConfig = field(default_factory=LoopConfig)
+    dynamics: LoopConfig = field(default_factory=LoopConfig)
+    seed: int = 0
+
+
+def best_patch(height: int, width: int) -> tuple[int, int]:
+    """The patch whose grid has between 48 and 100 tokens and is closest to 64 of them."""
+    fits = [(p, q) for p in PATCHES for q in PATCHES if height % p == 0 and width % q == 0]
+    if not fits:
+        raise ValueError(f"no patch of 4 to 16 pixels divides a frame of {height}x{width}; collect with another --size")
+    return min(fits, key=lambda pq: (abs(height * width // (pq[0] * pq[1]) - 64), abs(pq[0] - pq[1])))
+
+
+def maskgit(game: str, height: int, width: int, size: Size = "small") -> Experiment:
+    """The default for any game: patch codebook, eight codes, MaskGIT."""
+    family = MaskGITFamily.sized(size)
+    family = replace(family, tokenizer=replace(family.tokenizer, patch=best_patch(height, width)))
+    if size == "tiny":
+        short = LoopConfig(steps=20, batch=4, length=6, report_every=5, keep_every=10, optim=OptimConfig(warmup=5))
+        return Experiment(game=game, family=family, tokenizer=short, lam=short, dynamics=short)
+    return Experiment(
+        game=game,
+        family=family,
+        tokenizer=LoopConfig(steps=2000, batch=16, length=4, optim=OptimConfig(lr=1e-3)),
+        lam=LoopConfig(steps=1500, batch=32, length=6, optim=OptimConfig(lr=3e-3)),
+        dynamics=LoopConfig(steps=4000, batch=24, length=9, optim=OptimConfig(lr=3e-3)),
+    )
+
+
+def maskgit_vq(game: str, height: int, width: int, size: Size = "small") -> Experiment:
+    """Genie's own tokenizer: ST-ViViT with VQ."""
+    return _with_tokenizer(maskgit(game, height, width, size), replace(TokenizerConfig.sized(size), kind="vq", codes=1024))
+
+
+def maskgit_fsq(game: str, height: int, width: int, size: Size = "small") -> Experiment:
+    """ST-ViViT with FSQ."""
+    return _with_tokenizer(maskgit(game, height, width, size), replace(TokenizerConfig.sized(size), kind="fsq"))
+
+
+def _with_tokenizer(base: Experiment, tokenizer: TokenizerConfig) -> Experiment:
+    patch = base.family.tokenizer.patch
+    return replace(base, family=replace(base.family, tokenizer=replace(tokenizer, patch=patch)))
+
+
+PRESETS: dict[str, Callable[..., Experiment]] = {
+    "maskgit": maskgit,
+    "maskgit-vq": maskgit_vq,
+    "maskgit-fsq": maskgit_fsq,
+}
+
+
+def preset(name: str, game: str, height: int, width: int, size: Size = "small") -> Experiment:
+    """The named experiment for a game and frame size. Raises ValueError listing the presets."""
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
+    return PRESETS[name](game, height, width, size)
+
+
+__all__ = ["Experiment", "LatentActionConfig", "MaskGITConfig", "PRESETS", "best_patch", "preset"]

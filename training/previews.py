@@ -1,0 +1,76 @@
+"""Pictures of what a part has learned, drawn from held-out play while it trains."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from models.dynamics.maskgit import MaskGIT, MaskGITWorld
+from models.latent_actions import LatentActionModel
+from models.tokenizer import Tokenizer
+from models.world import Window
+from training.windows import Windows
+
+
+def sheet(rows: Tensor, gap: int = 2, scale: int = 2) -> Tensor:
+    """uint8 [rows, columns, C, H, W] → one picture uint8 [C, H', W'], enlarged, with gaps."""
+    framed = torch.nn.functional.pad(rows, (0, gap, 0, gap), value=255)
+    picture = rearrange(framed, "r k c h w -> c (r h) (k w)")
+    return picture.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
+
+
+def held_out_window(windows: Windows, length: int, batch: int = 3, seed: int = 1) -> Window:
+    """The same few windows every time."""
+    return windows.read(windows.draw(np.random.default_rng(seed), batch, length), length)
+
+
+@torch.inference_mode()
+def reconstruction_sheet(tokenizer: nn.Module, windows: Windows) -> Tensor:
+    """Rows in pairs: real frames and what the tokenizer makes of them."""
+    assert isinstance(tokenizer, Tokenizer)
+    frames = held_out_window(windows, 8).frames
+    rebuilt = tokenizer.reconstruct(frames)
+    return sheet(torch.stack([frames, rebuilt], dim=1).flatten(0, 1))
+
+
+@torch.inference_mode()
+def code_sheet(lam: LatentActionModel, tokenizer: Tokenizer, windows: Windows) -> Tensor:
+    """One row a clip: the last frame, then the likeliest next frame under every code."""
+    window = held_out_window(windows, lam.config.reach)
+    tokens = tokenizer.encode(window.frames)  # [B, T, N]
+    codes = torch.arange(lam.config.codes)
+    signs = ((codes[:, None] >> torch.arange(lam.config.bits)) & 1).float() * 2 - 1  # [A, bits]
+    _, given = lam.signs(window.frames)  # [B, T-1, bits]
+    rows = []
+    for clip, own, frames in zip(tokens, given, window.frames, strict=True):
+        past = clip.expand(len(codes), -1, -1)
+        told = torch.cat([own.expand(len(codes), -1, -1), signs[:, None]], dim=1)
+        places = torch.zeros_like(past, dtype=torch.bool)
+        places[:, -1] = True
+        likeliest = lam.predict(past, told, places).argmax(-1).unflatten(0, (len(codes), -1))
+        nexts = tokenizer.decode(torch.cat([past, likeliest[:, None]], dim=1))[:, -1]
+        rows.append(torch.cat([frames[-1:], nexts]))
+    return sheet(torch.stack(rows))
+
+
+@torch.inference_mode()
+def dream_sheet(world: MaskGITWorld, dynamics: MaskGIT, windows: Windows, frames: int = 16) -> Tensor:
+    """Rows in pairs: held-out play, and the dream from its first frames with the codes read off it."""
+    dreamer = copy.copy(world)
+    dreamer._modules = dict(world._modules, dynamics=dynamics)
+    dreamer._table = None
+    context = world.spec.context
+    window = held_out_window(windows, context + frames)
+    codes = world.infer_actions(window.frames)
+    generator = torch.Generator().manual_seed(0)
+    state = dreamer.reset(Window(window.frames[:, :context], codes[:, : context - 1]))
+    dreamed = []
+    for step in range(frames):
+        state = dreamer.step(state, codes[:, context - 1 + step], generator)
+        dreamed.append(dreamer.render(state))
+    real = window.frames[:, context:]
+    return sheet(torch.stack([real, torch.stack(dreamed, dim=1)], dim=1).flatten(0, 1), scale=1)

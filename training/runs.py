@@ -1,0 +1,145 @@
+"""A run folder: config, metrics, previews, checkpoints; and what it takes to resume exactly.
+
+    config.json       the resolved experiment: an output, never an input
+    metrics.jsonl     one line a report; tb/ holds the same for TensorBoard
+    previews/         PNG
+    parts/            finished parts as safetensors
+    resume/           the part in training: weights, optimiser, random states
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+
+class Run:
+    """One folder below saves/runs. Metrics are appended; after a resume, later lines are dropped first."""
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], resume: bool = False, override: bool = False) -> None:
+        self.folder = folder
+        plain = json.loads(json.dumps(dict(config)))
+        path = folder / "config.json"
+        if path.exists():
+            if not resume:
+                raise ValueError(f"{folder} already holds a run; add --resume to go on with it or choose another --run")
+            differing = differences(json.loads(path.read_text()), plain)
+            if differing and not override:
+                raise ValueError(f"config differs from the run's: {'; '.join(differing)}; add --override to go on")
+        elif resume:
+            raise FileNotFoundError(f"nothing to resume in {folder}; leave --resume away to start")
+        for name in ("previews", "parts", "resume"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(plain, indent=1) + "\n")
+        self._board: Any = None
+
+    def report(self, part: str, step: int, values: Mapping[str, float]) -> None:
+        """Append one line to metrics.jsonl and to TensorBoard."""
+        line = {"part": part, "step": step, **{key: round(float(value), 6) for key, value in values.items()}}
+        with (self.folder / "metrics.jsonl").open("a") as handle:
+            handle.write(json.dumps(line) + "\n")
+        if self._board is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(self.folder / "tb"))
+        for key, value in values.items():
+            self._board.add_scalar(f"{part}/{key}", float(value), step)
+
+    def forget_after(self, part: str, step: int) -> None:
+        """Drop metric lines of a part beyond `step`; they will be written again."""
+        path = self.folder / "metrics.jsonl"
+        if path.exists():
+            kept = [line for line in path.read_text().splitlines() if _keeps(line, part, step)]
+            write_text(path, "".join(line + "\n" for line in kept))
+
+    def part_done(self, part: str) -> bool:
+        """Whether a part was finished and saved."""
+        return (self.folder / "parts" / f"{part}.safetensors").is_file()
+
+    def save_part(self, part: str, module: nn.Module) -> None:
+        """Keep a finished part and drop what was needed to resume it."""
+        path = self.folder / "parts" / f"{part}.safetensors"
+        draft = path.with_suffix(".draft")
+        save_file({key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}, draft)
+        os.replace(draft, path)
+        (self.folder / "resume" / f"{part}.pt").unlink(missing_ok=True)
+
+    def load_part(self, part: str, module: nn.Module) -> None:
+        """Read a finished part back into a module of the same shape."""
+        path = self.folder / "parts" / f"{part}.safetensors"
+        if not path.is_file():
+            have = sorted(found.stem for found in path.parent.glob("*.safetensors"))
+            raise FileNotFoundError(f"{part} checkpoint not found at {path}; there are: {', '.join(have) or 'none'}")
+        weights = load_file(path)
+        expected = {key: value.shape for key, value in module.state_dict().items()}
+        if expected != {key: value.shape for key, value in weights.items()}:
+            raise ValueError(f"{path} does not fit the config of this run; its tensors have other names or shapes")
+        module.load_state_dict(weights)
+
+    def save_resume(self, part: str, state: Mapping[str, Any]) -> None:
+        """Write what resuming needs, whole or not at all."""
+        path = self.folder / "resume" / f"{part}.pt"
+        draft = path.with_suffix(".draft")
+        with draft.open("wb") as handle:
+            torch.save(dict(state), handle)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(draft, path)
+
+    def load_resume(self, part: str) -> dict[str, Any] | None:
+        """What `save_resume` wrote, or None."""
+        path = self.folder / "resume" / f"{part}.pt"
+        if not path.is_file():
+            return None
+        try:
+            return dict(torch.load(path, weights_only=True))
+        except Exception as error:  # torch raises many kinds for a damaged archive
+            raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}; delete it to restart {part}") from error
+
+    def preview(self, name: str, picture: Tensor) -> None:
+        """Write a picture uint8 [C, H, W] to previews/."""
+        from PIL import Image
+
+        Image.fromarray(picture.permute(1, 2, 0).cpu().numpy()).save(self.folder / "previews" / f"{name}.png")
+
+
+def differences(old: Any, new: Any, where: str = "") -> list[str]:
+    """Where two plain JSON values differ, as lines `a.b: 1 → 2`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted(set(old) | set(new))
+        return [line for key in keys for line in differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))]
+    return [] if old == new else [f"{where}: {old} → {new}"]
+
+
+def random_state(rng: np.random.Generator) -> dict[str, Any]:
+    """Where torch's and a numpy generator stand."""
+    return {"torch": torch.get_rng_state(), "numpy": json.dumps(rng.bit_generator.state)}
+
+
+def set_random_state(rng: np.random.Generator, state: Mapping[str, Any]) -> None:
+    """Put both generators back to where `random_state` found them."""
+    torch.set_rng_state(state["torch"])
+    rng.bit_generator.state = json.loads(state["numpy"])
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_text(text)
+    os.replace(draft, path)
+
+
+def _keeps(line: str, part: str, step: int) -> bool:
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError:  # the line that a killed run was writing
+        return False
+    return entry.get("part") != part or entry.get("step", 0) <= step

@@ -1,0 +1,90 @@
+"""Frames are tokenized once; after that dynamics never touch pixels again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from models.latent_actions import LatentActionModel
+from models.tokenizer import Tokenizer
+from training.windows import Windows
+
+CLIP = 256
+
+
+def fingerprint(module: torch.nn.Module, windows: Windows) -> str:
+    """Hex digest of a module's weights and of the episodes it is applied to."""
+    digest = hashlib.sha256()
+    for key, value in sorted(module.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    for dataset in windows.datasets:
+        digest.update(json.dumps([shard.sha256 for shard in dataset.manifest.shards]).encode())
+    digest.update(np.asarray([ref.seed for _, ref in windows.episodes]).tobytes())
+    return digest.hexdigest()[:16]
+
+
+class TokenCache:
+    """Tokens of every frame and codes of every transition of some windows, as memory maps on disk.
+
+    tokens: int32 [frames, N]; codes: int64 [frames], the code between a frame and the next, -1 at the
+    last frame of an episode.
+    """
+
+    def __init__(self, windows: Windows, tokens: NDArray[np.int32], codes: NDArray[np.int64] | None = None) -> None:
+        self.windows, self.tokens, self.codes = windows, tokens, codes
+        self.firsts = np.concatenate([[0], np.cumsum(windows.lengths)[:-1]])
+
+    def read(self, places: NDArray[np.int64], length: int) -> tuple[Tensor, Tensor | None]:
+        """Windows at `places` [B, 2] → tokens int64 [B, T, N] and, if known, codes int64 [B, T-1]."""
+        rows = (self.firsts[places[:, 0]] + places[:, 1])[:, None] + np.arange(length)
+        tokens = torch.from_numpy(self.tokens[rows].astype(np.int64))
+        codes = None if self.codes is None else torch.from_numpy(self.codes[rows[:, :-1]])
+        return tokens, codes
+
+
+@torch.inference_mode()
+def tokenize(windows: Windows, tokenizer: Tokenizer, folder: Path, device: str = "cpu") -> TokenCache:
+    """Tokens of all frames, from the cache folder when they are there already."""
+    path = folder / f"tokens-{fingerprint(tokenizer, windows)}.npy"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        tokenizer.eval()
+        parts = []
+        for index in tqdm(range(len(windows.episodes)), desc="tokenize", unit="episode", leave=False):
+            for skip, clip in windows.clips_of(index, CLIP, overlap=tokenizer.reach - 1):
+                tokens = tokenizer.encode(clip[None].to(device))[0, skip:]
+                parts.append(tokens.to(torch.int32).cpu().numpy())
+        _save(path, np.concatenate(parts))
+    return TokenCache(windows, np.load(path, mmap_mode="r"))
+
+
+@torch.inference_mode()
+def read_codes(cache: TokenCache, lam: LatentActionModel, folder: Path, device: str = "cpu") -> TokenCache:
+    """The same cache with the LAM's code of every transition."""
+    path = folder / f"codes-{fingerprint(lam, cache.windows)}.npy"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        lam.eval()
+        parts = []
+        for index in tqdm(range(len(cache.windows.episodes)), desc="read codes", unit="episode", leave=False):
+            codes = []
+            for skip, clip in cache.windows.clips_of(index, CLIP, overlap=1):
+                found = lam.infer(clip[None].to(device))[0].cpu().numpy()
+                codes.append(found[max(0, skip - 1) :])
+            parts.append(np.append(np.concatenate(codes), -1))
+        _save(path, np.concatenate(parts))
+    return TokenCache(cache.windows, cache.tokens, np.load(path, mmap_mode="r"))
+
+
+def _save(path: Path, values: NDArray[np.generic]) -> None:
+    draft = path.with_suffix(".draft.npy")
+    np.save(draft, values)
+    draft.replace(path)
