@@ -86,7 +86,8 @@ class Live:
         best, took = threads.settle(self.session.rehearse)
         self._watch = threads.Watch(best, took[best])
         times = ", ".join(f"{count}: {ms:.1f} ms" for count, ms in took.items())
-        self._say(f"CPU threads: {best} (a step with {times})")
+        busy = "" if len(took) > 1 else "; the other cores are busy"
+        self._say(f"CPU threads: {best} (a step with {times}{busy})")
 
 
 def _silent(words: str) -> None:

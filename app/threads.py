@@ -10,19 +10,26 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
 STEPS, BUDGET_S = 10, 0.4  # of each candidate, whichever ends first
 GAIN = 0.9  # more threads must need less than this share of the time of one
+ROOM = 0.7  # idle cores there must be, beside the one in use
 SLOW, PATIENCE = 3.0, 4  # so many steps in a row, so much slower than measured: go back to one thread
 
 
-def measure(rehearse: Callable[[], float], threads: int) -> float:
-    """Median milliseconds of a step with so many threads. rehearse: dream a frame, return its seconds."""
+def measure(rehearse: Callable[[], float], threads: int, worst_ms: float = float("inf")) -> float:
+    """Median milliseconds of a step with so many threads; given up at once when the first needs `worst_ms`.
+
+    rehearse: dream a frame, return the seconds it took.
+    """
     torch.set_num_threads(threads)
-    rehearse()
-    times: list[float] = []
+    times = [rehearse()]
+    if 1000.0 * times[0] > worst_ms:
+        return 1000.0 * times[0]
+    times.clear()  # the first one only warmed up
     began = time.perf_counter()
     while len(times) < STEPS and (not times or time.perf_counter() - began < BUDGET_S):
         times.append(rehearse())
@@ -30,10 +37,15 @@ def measure(rehearse: Callable[[], float], threads: int) -> float:
 
 
 def settle(rehearse: Callable[[], float]) -> tuple[int, dict[int, float]]:
-    """Time 1 and 2 threads, keep the better one. Returns it, and milliseconds a step by threads."""
+    """Time 1 and 2 threads, keep the better one. Returns it, and milliseconds a step by threads.
+
+    Two are not tried where the clock says that other programs have the second core.
+    """
+    began, idle = time.perf_counter(), _idle_seconds()
     took = {1: measure(rehearse, 1)}
-    if (os.cpu_count() or 1) >= 2:
-        took[2] = measure(rehearse, 2)
+    free = (_idle_seconds() - idle) / (time.perf_counter() - began)
+    if (os.cpu_count() or 1) >= 2 and (idle == 0.0 or free > ROOM):
+        took[2] = measure(rehearse, 2, worst_ms=2.0 * took[1])
     best = 2 if 2 in took and took[2] < GAIN * took[1] else 1
     torch.set_num_threads(best)
     return best, took
@@ -53,3 +65,12 @@ class Watch:
         self.threads = 1
         torch.set_num_threads(1)
         return True
+
+
+def _idle_seconds() -> float:
+    """Seconds that the cores were idle since the machine started, added up; 0 where the system does not tell."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+        return float(fields[4]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return 0.0

@@ -206,12 +206,23 @@ def test_held_keys_the_last_one_wins_and_a_tap_counts_once():
     assert human.act() == 0
 
 
-def test_threads_are_chosen_by_the_clock_and_given_up_when_slow():
+def test_threads_are_chosen_by_the_clock_and_given_up_when_slow(monkeypatch):
     before = torch.get_num_threads()
     try:
-        best, took = threads.settle(lambda: 0.02 if torch.get_num_threads() == 1 else 0.9)
-        assert best == 1
-        assert took[1] == pytest.approx(20.0)
+        seen: list[int] = []
+
+        def rehearse() -> float:
+            seen.append(torch.get_num_threads())
+            return 0.02 if seen[-1] == 1 else 0.9
+
+        monkeypatch.setattr(threads, "_idle_seconds", lambda: 0.0)  # a system that does not tell
+        monkeypatch.setattr(threads.os, "cpu_count", lambda: 2)
+        best, took = threads.settle(rehearse)
+        assert (best, torch.get_num_threads(), seen.count(2)) == (1, 1, 1)
+        assert took == pytest.approx({1: 20.0, 2: 900.0})
+        assert threads.settle(lambda: 0.02 / torch.get_num_threads())[0] == 2
+        monkeypatch.setattr(threads, "_idle_seconds", lambda: 5.0)  # nothing was idle meanwhile
+        assert threads.settle(rehearse) == (1, {1: pytest.approx(20.0)})
         watch = threads.Watch(2, 20.0)
         assert [watch.saw(ms) for ms in (25, 900, 900, 20, 900, 900, 900, 900, 900)].count(True) == 1
         assert watch.threads == 1

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
-    from app.session import Session
+    from app.session import Frame, Session
 
 UNATTENDED = 300  # frames dreamed where nobody can press a key
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -153,6 +153,9 @@ def _open(world: str | None, device: str, threads: int, options: dict[str, Any])
     torch.set_num_threads(threads)
     where = library.device(device)
     folder = library.pick(world)
+    hidden = library.hidden_by(folder)
+    if hidden is not None:
+        click.echo(f"note: playing {folder}, which hides the shipped world of this name in {hidden}", err=True)
     opened = library.open_world(folder, where)
     clips = library.starts(
         folder, opened.spec, options["prompt"], strict=options["strict"], say=lambda words: click.echo(words, err=True)
@@ -184,7 +187,7 @@ def _unattended(
     click.echo("to play it, start this on a desktop, or over ssh -X, or with DISPLAY set to an X server")
 
 
-def _progress(session: Session, ids: list[int]) -> Any:
+def _progress(session: Session, ids: list[int]) -> Iterator[Frame]:
     """The frames of a dream, with a progress bar on a terminal."""
     from tqdm import tqdm
 
