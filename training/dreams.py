@@ -1,0 +1,166 @@
+"""Long dreams under random codes: dreamed in one batch, looked at as they pass, told beside real play."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.world import ActionTable, World
+from training.action_table import device_of
+from training.dream_statistics import BLOCK, Limits, Palette, Stretch, chained, collapse, limits, look, rates
+from training.held_out import Play
+from training.probes import Probe
+from training.rollouts import Sheet, choose_spots, generator, read_clips, start_state
+
+LONGEST_HOLD = 8
+BUFFER = 50
+"""Frames of each dream kept in memory before they are looked at."""
+
+SHOWN = (0, 1, 2, 3, 5, 8, 15, 30, 60, 100, 200, 400, 600, 800, 999)
+"""Frames of a dream that its strip shows."""
+
+
+def held_codes(dreams: int, frames: int, actions: int, seed: int) -> NDArray[np.int64]:
+    """Uniformly random ids, each held for 1 … LONGEST_HOLD frames, uniformly: int64 [dreams, frames]."""
+    rng = np.random.default_rng(seed)
+    out = np.empty((dreams, frames), np.int64)
+    for row in out:
+        holds = rng.integers(1, LONGEST_HOLD + 1, frames)
+        row[:] = np.repeat(rng.integers(0, actions, frames), holds)[:frames]
+    return out
+
+
+def real_stretches(
+    dataset: Play, probe: Probe | None, palette: Palette, codes: Sequence[NDArray[np.int64]] | None
+) -> list[Stretch]:
+    """Every episode of real play, looked at. codes: what the world read off each, int64 [T], if it can."""
+    out = []
+    for number, reference in enumerate(dataset.episodes):
+        episode = dataset.read(reference)
+        seen = look(episode.frames, probe, palette)
+        out.append(
+            Stretch(
+                seen=seen.seen,
+                off=seen.off,
+                changed=seen.changed,
+                codes=None if codes is None else codes[number],
+                behaviour=reference.behaviour,
+            )
+        )
+    return out
+
+
+def dream(
+    world: World,
+    dataset: Play,
+    probe: Probe | None,
+    palette: Palette,
+    *,
+    dreams: int,
+    frames: int,
+    seed: int,
+    say: Callable[[str], None] = lambda _: None,
+) -> tuple[list[Stretch], Sheet]:
+    """Dream from held-out starts under held random codes; all dreams are rows of one state.
+
+    Returns each dream looked at, and the frames SHOWN of the first four.
+    """
+    states = []
+    length = max(world.spec.context, 2)
+    spots = choose_spots(dataset, length, dreams, seed + 4)
+    for batch in read_clips(world, dataset, None, spots, length):
+        states.append(start_state(world, batch, generator(seed)))
+    state = {name: torch.cat([part[name] for part in states]) for name in states[0]}
+    present = world.render(state)
+    codes = held_codes(len(present), frames, len(world.spec.actions), seed)
+    actions = torch.from_numpy(codes).to(device_of(world))
+    rng = generator(seed + 5)
+    before = _pixels(present)
+    parts: list[list[Stretch]] = [[] for _ in codes]
+    sheet: Sheet = [[] for _ in range(min(4, len(codes)))]
+    for first in range(0, frames, BUFFER):
+        buffer = []
+        for step in range(first, min(first + BUFFER, frames)):
+            state = dict(world.step(state, actions[:, step], rng))
+            shown = world.render(state)
+            buffer.append(_pixels(shown))
+            if step in SHOWN:
+                for row, frame in zip(sheet, shown, strict=False):
+                    row.append(frame.cpu().clone())
+        passed = np.stack(buffer, 1)  # [B, n, H, W, C]
+        for number, stretch in enumerate(passed):
+            parts[number].append(look(stretch, probe, palette, before[number]))
+        before = passed[:, -1]
+        say(f"dreams: {min(first + BUFFER, frames)} of {frames} frames of {len(codes)} dreams")
+    return [chained(part, code[1:]) for part, code in zip(parts, codes, strict=True)], sheet
+
+
+def dream_section(
+    dreamed: Sequence[Stretch],
+    real: Sequence[Stretch],
+    probe: Probe | None,
+    table: ActionTable | None,
+    *,
+    seed: int,
+) -> dict[str, Any]:
+    """The scorecard's `dreams`: rates over all and by block of BLOCK frames, the real game's rates, collapse.
+
+    `real` holds the rates over `all` held-out play and by behaviour; the dreams' keys are pressed
+    as in the behaviour `sticky`.
+    """
+    limit = limits(real, probe)
+    frames = len(dreamed[0].off)
+
+    def told(
+        stretches: Sequence[Stretch], block: int = BLOCK, span: tuple[int, int | None] = (0, None)
+    ) -> dict[str, Any]:
+        return rates(stretches, probe, limit, table, seed=seed, block=block, span=span)
+
+    blocks = [(start, min(start + BLOCK, frames)) for start in range(0, frames, BLOCK)]
+    behaviours = dict.fromkeys(stretch.behaviour for stretch in real if stretch.behaviour)
+    return {
+        "dreams": len(dreamed),
+        "frames": frames,
+        "longest_hold": LONGEST_HOLD,
+        "limits": _limit_data(limit),
+        "world": {
+            "all": told(dreamed, frames),
+            "blocks": [{"start": a, "stop": b, "rates": told(dreamed, frames, (a, b))} for a, b in blocks],
+        },
+        "real": {"all": told(real)}
+        | {name: told([stretch for stretch in real if stretch.behaviour == name]) for name in behaviours},
+        "collapse": _collapse(dreamed, limit),
+        "collapse_of_real_play": _collapse(real, limit),
+    }
+
+
+def _collapse(stretches: Sequence[Stretch], limit: Limits) -> dict[str, Any]:
+    """Frame of collapse of each stretch (null: none), how many, and the median with survivors at their end."""
+    each = [collapse(stretch, limit) for stretch in stretches]
+    ended = [len(stretch.off) if at is None else at for at, stretch in zip(each, stretches, strict=True)]
+    return {
+        "each": each,
+        "collapsed": sum(at is not None for at in each),
+        "of": len(each),
+        "median_frames": float(np.median(ended)),
+    }
+
+
+def _limit_data(limit: Limits) -> dict[str, Any]:
+    return {
+        "median_length": limit.lengths,
+        "length_range": {name: list(span) for name, span in limit.ranges.items()},
+        "longest_ball_absence": limit.absence,
+        "churn": limit.churn,
+        "off_palette": None if np.isnan(limit.off) else limit.off,
+    }
+
+
+def _pixels(frame: Tensor) -> NDArray[np.uint8]:
+    """uint8 [B, C, H, W] on any device → [B, H, W, C] on this side, a copy."""
+    return np.ascontiguousarray(frame.permute(0, 2, 3, 1).cpu().numpy())

@@ -1,0 +1,124 @@
+"""A scorecard for people: a short Markdown table, and contact sheets of real and dreamed frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+Row = tuple[str, ...]
+
+
+def save_sheet(path: Path, rows: Sequence[Sequence[Tensor]], zoom: int = 2, gap: int = 2) -> None:
+    """Write rows of frames uint8 [C, H, W] as one PNG, enlarged without smoothing; no file without frames."""
+    if not rows or not rows[0]:
+        return
+    channels, height, width = rows[0][0].shape
+    columns = max(len(row) for row in rows)
+    board = np.zeros((len(rows) * (height + gap) - gap, columns * (width + gap) - gap, channels), np.uint8)
+    for y, row in enumerate(rows):
+        for x, frame in enumerate(row):
+            top, left = y * (height + gap), x * (width + gap)
+            board[top : top + height, left : left + width] = frame.permute(1, 2, 0).cpu().numpy()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = board[..., 0] if channels == 1 else board
+    Image.fromarray(picture.repeat(zoom, 0).repeat(zoom, 1)).save(path)
+
+
+def markdown(card: Mapping[str, Any]) -> str:
+    """A scorecard of `training.evaluation.evaluate` as Markdown: what is there, in the order of the pipeline."""
+    data = card["data"]
+    lines = [f"# {card['game']}: {data['frames']} held-out frames in {data['episodes']} episodes, seed {card['seed']}"]
+    for name, section in (
+        ("tokenizer", _tokenizer),
+        ("lam", _codes),
+        ("prediction", _prediction),
+        ("dreams", _dreams),
+        ("speed", _speed),
+    ):
+        if name in card:
+            lines += ["", *section(card[name])]
+    lines += [""] + [f"- {note}" for note in card["notes"]] if card["notes"] else []
+    return "\n".join(lines) + "\n"
+
+
+def _tokenizer(found: Mapping[str, Any]) -> Iterator[str]:
+    metrics = list(found["tokenizer"])
+    yield from _table(
+        ("tokenizer", *metrics),
+        [(row, *(_figure(scores.get(name)) for name in metrics)) for row, scores in found.items()],
+    )
+
+
+def _codes(found: Mapping[str, Any]) -> Iterator[str]:
+    rows: list[Row] = [
+        ("perplexity", f"{found['perplexity']:.2f} of {found['codes']}"),
+        ("codes over 5 %", str(found["codes_over_5_percent"])),
+        ("code gain", _figure(found["code_gain"])),
+    ]
+    for name in ("direction", "direction_away_from_walls", "real_action"):
+        if name in found:
+            score = found[name]
+            accuracy = f"{_figure(score['balanced_accuracy'])}, chance {score['chance']:.2f}, NMI {score['nmi']:.2f}"
+            rows.append((f"code → {name.replace('_', ' ')} (lag {score['lag']})", accuracy))
+    table = found["table"]
+    for code, label in enumerate(table["labels"]):
+        rows.append((f"code {code}", f"{label} {table['agreement'][code]:.0%}, used {table['usage'][code]:.0%}"))
+    yield from _table(("latent actions", "value"), rows)
+
+
+def _prediction(found: Mapping[str, Any]) -> Iterator[str]:
+    rows: list[Row] = []
+    metrics: list[str] = []
+    for row in ("world", "copy_last_frame", "tokenizer"):
+        for horizon, scores in found.get(row, {}).items():
+            metrics = metrics or list(scores)
+            rows.append((row, horizon, *(_figure(scores.get(name)) for name in metrics)))
+    yield from _table(("prediction", "step", *metrics), rows)
+    delta = found["delta4_psnr"]
+    yield ""
+    pooled = found["delta4_pooled_db"]
+    yield f"Δ4 PSNR: {_figure(delta['all'])} dB; where the player moves: {_figure(delta['player_moves'])} dB"
+    yield ""
+    yield f"Δ4 of pooled errors: {_figure(pooled['all'])} dB; where it moves: {_figure(pooled['player_moves'])} dB"
+
+
+def _dreams(found: Mapping[str, Any]) -> Iterator[str]:
+    world, real = found["world"], found["real"]
+    last = world["blocks"][-1]
+    names = [f"real, {name}" for name in real]
+    header = ("dreams", "all", f"frames {last['start']}–{last['stop']}", *names)
+    rows = [
+        (name, _figure(figure), _figure(last["rates"].get(name)), *(_figure(r.get(name)) for r in real.values()))
+        for name, figure in world["all"].items()
+    ]
+    yield from _table(header, rows)
+    ended = found["collapse"]
+    yield ""
+    yield f"{ended['collapsed']} of {ended['of']} dreams collapsed; median {ended['median_frames']:.0f} frames"
+
+
+def _speed(found: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        f"{found['fps']:.0f} frames/s at batch 1 on {found['device']}, {found['threads']} threads "
+        f"(median {found['median_ms']:.1f} ms, p95 {found['p95_ms']:.1f} ms); {found['parameters'] / 1e6:.2f} M "
+        f"parameters; peak memory {found['peak_rss_bytes'] / 2**20:.0f} MiB"
+    )
+
+
+def _figure(found: Mapping[str, Any] | None) -> str:
+    """`0.72 [0.70, 0.74]`, or a dash where nothing was measured."""
+    if found is None or found["value"] is None:
+        return "–"
+    return f"{found['value']:.4g} [{found['low']:.4g}, {found['high']:.4g}]"
+
+
+def _table(header: Row, rows: Sequence[Row]) -> Iterator[str]:
+    yield f"| {' | '.join(header)} |"
+    yield f"|{'---|' * len(header)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
