@@ -1,0 +1,145 @@
+"""`dreamcade collect` records a game, `dreamcade inspect` says what was recorded."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def _size(text: str) -> tuple[int, int]:
+    """`104x80` → (104, 80). Raises ValueError when it is not HxW."""
+    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.strip().lower())
+    if not found:
+        raise ValueError(f"--size must be HEIGHTxWIDTH as in 104x80, found '{text}'")
+    return int(found[1]), int(found[2])
+
+
+def _workers(text: str) -> int:
+    """`auto` → 0, else a number of processes. Raises ValueError when it is neither."""
+    if text == "auto":
+        return 0
+    if not re.fullmatch(r"\d{1,4}", text) or int(text) == 0:
+        raise ValueError(f"--workers must be auto or a number from 1 on, found '{text}'")
+    return int(text)
+
+
+@click.command()
+@click.argument("game")
+@click.option("--frames", default=200_000, show_default=True, help="Transitions to record.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the first episode; the next have seed + 1, …")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: saves/datasets/GAME]")
+@click.option("--behaviour", default="mix", show_default=True, help="random, sticky, scripted, mix, random:1,sticky:3")
+@click.option("--workers", default="auto", show_default=True, help="Processes; the result does not depend on it.")
+@click.option("--size", help="Stored frame size, HEIGHTxWIDTH.  [default: the game's own]")
+@click.option("--episode-frames", default=2000, show_default=True, help="Transitions at which an episode is cut.")
+@click.option("--shard-frames", default=4096, show_default=True, help="Frames at which a shard is closed.")
+def collect(
+    game: str,
+    frames: int,
+    seed: int,
+    out: Path | None,
+    behaviour: str,
+    workers: str,
+    size: str | None,
+    episode_frames: int,
+    shard_frames: int,
+) -> None:
+    """Record GAME (pong, breakout, any Atari game) into a data set.
+
+    The same command on the same folder goes on where it was interrupted.
+    """
+    from collectors.games import game_named
+    from collectors.manifest import NAME, read_manifest
+    from collectors.rollout import CollectConfig
+    from collectors.rollout import collect as record
+
+    config = CollectConfig(
+        game=game,
+        frames=frames,
+        seed=seed,
+        behaviour=behaviour,
+        size=_size(size) if size else None,
+        episode_frames=episode_frames,
+        shard_frames=shard_frames,
+        workers=_workers(workers),
+    )
+    folder = out or Path("saves/datasets") / game_named(game).id
+    finished = (folder / NAME).exists() and read_manifest(folder).complete
+    bar = _Bar(quiet=finished)
+    try:
+        manifest = record(config, folder, bar.show)
+    except KeyboardInterrupt:
+        bar.close()
+        click.echo(f"stopped; finished shards are kept in {folder}, the same command goes on from there", err=True)
+        sys.exit(130)
+    finally:
+        bar.close()
+    state = "already complete" if finished else "complete"
+    click.echo(f"{folder}: {state}, {manifest.steps} transitions in {manifest.episodes} episodes, {manifest.game}")
+
+
+class _Bar:
+    """A progress bar on the error stream, made when the total is known."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self._bar: Any = None
+
+    def show(self, done: int, total: int) -> None:
+        from tqdm import tqdm
+
+        if self._bar is None and not self.quiet:
+            self._bar = tqdm(total=total, initial=done, unit=" frames", desc="collect", dynamic_ncols=True)
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+@click.command()
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--verify", is_flag=True, help="Compare every shard with its sha256 first.")
+@click.option("--sheet", type=click.Path(path_type=Path), help="Also write a PNG with frames of some episodes.")
+def inspect(dataset: Path, as_json: bool, verify: bool, sheet: Path | None) -> None:
+    """Say what is in the data set in folder DATASET."""
+    from collectors.inspection import inspect_dataset, write_sheet
+    from collectors.shards import Dataset
+
+    with Dataset.open(dataset) as data:
+        if verify:
+            data.verify()
+        facts = inspect_dataset(data) | ({"verified": True} if verify else {})
+        if sheet:
+            write_sheet(data, sheet)
+    click.echo(json.dumps(facts, indent=1) if as_json else _table(facts))
+
+
+def _table(facts: dict[str, Any]) -> str:
+    height, width = facts["size"]
+    progress = "complete" if facts["complete"] else f"unfinished, {facts['steps_requested']} requested"
+    lines = [
+        f"{facts['game']}  {height}x{width} at {facts['fps']:g} fps, {facts['behaviour']}, seed {facts['seed']}",
+        f"{facts['steps']} transitions ({progress}), {facts['frames']} frames, {facts['episodes']} episodes",
+        f"{facts['bytes'] / 1e6:.1f} MB in {facts['shards']} shards ({facts['raw_bytes'] / 1e6:.1f} MB unpacked)",
+        "episodes: " + ", ".join(f"{name} {count}" for name, count in facts["splits"].items()),
+        "returns:",
+    ]
+    for name, row in facts["returns"].items():
+        spread = f"mean {row['mean']:.2f}, {row['low']:g} to {row['high']:g}"
+        lines.append(f"  {name:<12} {row['episodes']:>5} episodes, {spread}")
+    lines.append("actions:")
+    lines += [f"  {name:<14} {100 * count / facts['steps']:5.1f} %" for name, count in facts["actions"].items()]
+    if facts.get("verified"):
+        lines.append("every shard matches its sha256")
+    return "\n".join(lines)
+
+
+COMMANDS = [collect, inspect]

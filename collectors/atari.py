@@ -1,0 +1,136 @@
+"""An Atari game through the plain ALE: an action in, an RGB frame of the stored size out.
+
+Nothing is random once the seed is set: sticky actions are off and the only chance is the number of
+no-ops (1 to 30 raw frames) that open an episode.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import ale_py
+import cv2
+import numpy as np
+from ale_py import roms
+from numpy.typing import NDArray
+
+from collectors import pong
+from collectors.games import Game
+
+Frame = NDArray[np.uint8]
+MOST_NOOPS = 30
+
+
+def _console(seed: int, rom: str) -> ale_py.ALEInterface:
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+    console = ale_py.ALEInterface()
+    console.setInt("random_seed", seed % 2**31)
+    console.setFloat("repeat_action_probability", 0.0)
+    console.loadROM(roms.get_rom_path(rom))
+    return console
+
+
+def minimal_action_names(rom: str) -> tuple[str, ...]:
+    """The names of the actions that do something in a game, in the order of their ids."""
+    return tuple(action.name for action in _console(0, rom).getMinimalActionSet())
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that a game is at one moment. state: ALE's bytes; screens uint8 [h, 160, 3] and rams [128], older first.
+
+    Never restore a snapshot from an untrusted file: ALE does not check its bytes.
+    """
+
+    state: bytes
+    screens: tuple[Frame, Frame]
+    rams: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+    end: bool
+
+
+class AtariGame:
+    """One running game. `reset` comes first; after an end only `reset` and `restore` are allowed."""
+
+    def __init__(self, game: Game) -> None:
+        self.game = game
+        self._console: ale_py.ALEInterface | None = None
+
+    def reset(self, seed: int) -> Frame:
+        """Start over and play 1 to 30 no-op raw frames, drawn from the seed. Returns uint8 [H, W, 3]."""
+        rng = np.random.default_rng([seed, 0])
+        # The seed reaches the console only when the cartridge goes in; so an episode owes nothing to the last one.
+        self._console = console = _console(seed, self.game.rom)
+        self._actions = console.getMinimalActionSet()
+        console.reset_game()
+        self._screens = (console.getScreenRGB(),) * 2
+        self._rams = (console.getRAM(),) * 2
+        for _ in range(int(rng.integers(1, MOST_NOOPS + 1))):
+            console.act(ale_py.Action.NOOP)
+            self._look()
+        return self.frame
+
+    def step(self, action: int) -> tuple[Frame, float, bool]:
+        """Hold an action for `frame_skip` raw frames.
+
+        Returns the frame uint8 [H, W, 3], the reward summed over them, and whether the game is over.
+        Raises ValueError when the action is not an id of this game.
+        """
+        console = self._running()
+        assert not console.game_over(), "step after the end of a game"
+        if not 0 <= action < len(self._actions):
+            raise ValueError(f"action {action} is outside [0, {len(self._actions)})")
+        reward, skip = 0.0, self.game.frame_skip
+        for raw in range(skip):
+            reward += console.act(self._actions[action])
+            over = bool(console.game_over())
+            if raw >= skip - 2 or over:
+                self._look()
+            if over:
+                break
+        return self.frame, reward, over
+
+    @property
+    def frame(self) -> Frame:
+        """The present frame, uint8 [H, W, 3]: the brighter of the last two raw frames, cropped, made smaller."""
+        merged = np.maximum(*self._screens)
+        game = self.game
+        if merged.shape[0] == 210:  # cartridges for other television sets show more rows; those are kept whole
+            merged = merged[game.crop[0] : game.crop[1]]
+        if game.downscale == "nearest":
+            return np.ascontiguousarray(merged[::2, ::2])
+        return np.asarray(cv2.resize(merged, (game.width, game.height), interpolation=cv2.INTER_AREA), np.uint8)
+
+    @property
+    def ram(self) -> NDArray[np.uint8]:
+        """The console's memory, uint8 [128]."""
+        return self._rams[1]
+
+    @property
+    def objects(self) -> NDArray[np.float32] | None:
+        """Where the named objects are: float32 [K, 3] of (visible, y, x) in pixels of the frame, or None."""
+        if not self.game.object_names:
+            return None
+        return pong.objects(self._rams, self.game.crop, self.game.height, self.game.width)
+
+    def snapshot(self) -> Snapshot:
+        """The present, to come back to with `restore`."""
+        console = self._running()
+        state = console.cloneState(include_rng=True).serialize()
+        return Snapshot(state, self._screens, self._rams, bool(console.game_over()))
+
+    def restore(self, snapshot: Snapshot) -> Frame:
+        """Go back to a snapshot of the same game; what follows is what followed then. Returns the frame."""
+        if self._console is None:
+            self.reset(0)
+        self._running().restoreState(ale_py.ALEState(snapshot.state))
+        self._screens, self._rams = snapshot.screens, snapshot.rams
+        return self.frame
+
+    def _running(self) -> ale_py.ALEInterface:
+        assert self._console is not None, "reset comes first"
+        return self._console
+
+    def _look(self) -> None:
+        console = self._running()
+        self._screens = (self._screens[1], console.getScreenRGB())
+        self._rams = (self._rams[1], console.getRAM())

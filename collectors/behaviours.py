@@ -1,0 +1,144 @@
+"""Who plays while we record: random, sticky, scripted, and mixes of them.
+
+A behaviour sees what an episode has shown so far and answers with an action id. Everything it does
+comes from the generator it is given, so that an episode can be played again from its seed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collectors import pong
+from collectors.games import Game, scripted_games
+
+LONGEST_HOLD = 8  # steps
+LONGEST_MOVE = 2  # steps a scripted player keeps a direction
+NOISE = 0.3  # share of a scripted player's decisions that are random holds
+MIX = {"random": 0.2, "sticky": 0.4, "scripted": 0.4}
+SCRIPTS = {"follow_ball": pong.follow_ball}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a player may look at. frame: uint8 [H, W, 3]; ram: the console's memory, uint8 [128]."""
+
+    frame: NDArray[np.uint8]
+    ram: NDArray[np.uint8]
+
+
+class Behaviour(Protocol):
+    """Somebody who plays."""
+
+    def reset(self, rng: np.random.Generator) -> None:
+        """Forget the last episode; everything random from now on comes from `rng`."""
+        ...
+
+    def act(self, seen: Seen) -> int:
+        """The next action id."""
+        ...
+
+
+class Random:
+    """Every step another action, all equally likely."""
+
+    def __init__(self, actions: int) -> None:
+        self.actions = actions
+
+    def reset(self, rng: np.random.Generator) -> None:
+        """Start an episode."""
+        self._rng = rng
+
+    def act(self, seen: Seen) -> int:
+        """A random action id."""
+        return int(self._rng.integers(self.actions))
+
+
+class Sticky:
+    """A random action, held for 1 to 8 steps, all equally likely; then the next."""
+
+    def __init__(self, actions: int) -> None:
+        self.actions = actions
+
+    def reset(self, rng: np.random.Generator) -> None:
+        """Start an episode."""
+        self._rng, self._left, self._action = rng, 0, 0
+
+    def act(self, seen: Seen) -> int:
+        """The held action id, or a new one."""
+        if self._left == 0:
+            self._choose(seen)
+        self._left -= 1
+        return self._action
+
+    def _choose(self, seen: Seen) -> None:
+        self._action = int(self._rng.integers(self.actions))
+        self._left = int(self._rng.integers(1, LONGEST_HOLD + 1))
+
+
+class Scripted(Sticky):
+    """Plays by a rule, held for 1 or 2 steps; three decisions in ten are random holds as in Sticky."""
+
+    def __init__(self, game: Game) -> None:
+        super().__init__(len(game.action_names))
+        if game.scripted is None:
+            raise ValueError(f"no scripted player for '{game.id}'; games that have one: {', '.join(scripted_games())}")
+        self._rule = SCRIPTS[game.scripted]
+
+    def _choose(self, seen: Seen) -> None:
+        if self._rng.random() < NOISE:
+            super()._choose(seen)
+        else:
+            self._action = self._rule(seen.ram)
+            self._left = int(self._rng.integers(1, LONGEST_MOVE + 1))
+
+
+def behaviour_named(name: str, game: Game) -> Behaviour:
+    """Make one player by name. Raises ValueError when the game has no such player."""
+    if name == "random":
+        return Random(len(game.action_names))
+    if name == "sticky":
+        return Sticky(len(game.action_names))
+    if name == "scripted":
+        return Scripted(game)
+    raise ValueError(f"unknown behaviour '{name}'; known: {', '.join(MIX)}, mix, or weights as random:1,sticky:3")
+
+
+def weights_of(text: str, game: Game) -> dict[str, float]:
+    """`sticky`, `mix` or `random:1,sticky:3` → the share of episodes that each player gets; they sum to 1.
+
+    `mix` is random 0.2, sticky 0.4, scripted 0.4, without the scripted share where a game has no
+    scripted player. Raises ValueError on unknown names and on weights that are not positive numbers.
+    """
+    if text == "mix":
+        found = {name: share for name, share in MIX.items() if name != "scripted" or game.scripted}
+    else:
+        found = {}
+        for part in text.split(","):
+            name, colon, number = part.strip().partition(":")
+            if name in found:
+                raise ValueError(f"behaviour '{name}' is named twice in '{text}'")
+            found[name] = _weight(number, part) if colon else 1.0
+    for name in found:
+        behaviour_named(name, game)
+    total = sum(found.values())
+    return {name: weight / total for name, weight in found.items()}
+
+
+def _weight(number: str, part: str) -> float:
+    try:
+        weight = float(number)
+    except ValueError:
+        weight = -1.0
+    if not 0.0 < weight < 1e6:
+        raise ValueError(f"behaviour weight must be a positive number as in random:1, found '{part.strip()}'")
+    return weight
+
+
+def choose(weights: dict[str, float], rng: np.random.Generator) -> str:
+    """The name of the player of one episode, drawn with the weights."""
+    names = list(weights)
+    return names[int(rng.choice(len(names), p=list(weights.values())))]

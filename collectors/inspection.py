@@ -1,0 +1,88 @@
+"""What is in a data set: numbers for a table, and a sheet of frames to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from collectors.drafts import publish
+from collectors.shards import Dataset, split_of
+
+SHEET_ROWS, SHEET_COLUMNS = 8, 10
+
+
+def inspect_dataset(dataset: Dataset) -> dict[str, Any]:
+    """Counts, returns, actions, splits and bytes of a data set; plain values, fit for JSON.
+
+    `returns` has, for each behaviour, its number of episodes and the mean, lowest and highest sum of
+    rewards; `actions` counts action ids by name; `bytes` is what the shards take on disk and
+    `raw_bytes` what the frames would take in memory.
+    """
+    manifest = dataset.manifest
+    actions = np.zeros(len(manifest.action_names), np.int64)
+    returns: dict[str, list[float]] = {}
+    for index in range(len(manifest.shards)):
+        columns = dataset.columns(index, ("actions", "rewards"))
+        actions += np.bincount(columns["actions"], minlength=len(actions))
+        for ref in (ref for ref in dataset.episodes if ref.shard == index):
+            first = ref.start - ref.index
+            total = float(columns["rewards"][first : first + ref.steps].sum())
+            returns.setdefault(ref.behaviour, []).append(total)
+    splits = dict.fromkeys(("train", "validation", "test"), 0)
+    for ref in dataset.episodes:
+        splits[split_of(ref.seed, manifest.game)] += 1
+    return {
+        "game": manifest.game,
+        "size": [manifest.height, manifest.width],
+        "fps": manifest.fps,
+        "complete": manifest.complete,
+        "shards": len(manifest.shards),
+        "episodes": manifest.episodes,
+        "frames": manifest.frames,
+        "steps": manifest.steps,
+        "steps_requested": manifest.frames_requested,
+        "behaviour": manifest.behaviour,
+        "seed": manifest.seed,
+        "objects": list(manifest.object_names),
+        "returns": {name: _summary(values) for name, values in sorted(returns.items())},
+        "actions": dict(zip(manifest.action_names, actions.tolist(), strict=True)),
+        "splits": splits,
+        "bytes": sum((dataset.folder / shard.file).stat().st_size for shard in manifest.shards),
+        "raw_bytes": manifest.frames * manifest.height * manifest.width * 3,
+    }
+
+
+def _summary(values: list[float]) -> dict[str, float | int]:
+    return {
+        "episodes": len(values),
+        "mean": round(sum(values) / len(values), 3),
+        "low": min(values),
+        "high": max(values),
+    }
+
+
+def contact_sheet(dataset: Dataset, rows: int = SHEET_ROWS, columns: int = SHEET_COLUMNS) -> NDArray[np.uint8]:
+    """Up to `rows` episodes spread over the data set, each as `columns` frames spread over it.
+
+    Returns uint8 [rows * (H + 2), columns * (W + 2), 3], RGB, with grey lines between the frames.
+    """
+    picked = sorted(set(np.linspace(0, len(dataset.episodes) - 1, rows).round().astype(int).tolist()))
+    lines = []
+    for episode in picked:
+        ref = dataset.episodes[episode]
+        moments = np.linspace(0, ref.frames - 2, columns).round().astype(int).tolist()
+        tiles = [dataset.read(ref, moment, moment + 2).frames[0] for moment in moments]
+        padded = [np.pad(tile, ((0, 2), (0, 2), (0, 0)), constant_values=96) for tile in tiles]
+        lines.append(np.concatenate(padded, axis=1))
+    return np.concatenate(lines)
+
+
+def write_sheet(dataset: Dataset, path: Path) -> None:
+    """Write the contact sheet as a PNG. Raises OSError when the place cannot be written."""
+    done, encoded = cv2.imencode(".png", contact_sheet(dataset)[..., ::-1])
+    assert done, "a sheet of uint8 pixels is always a png"
+    publish(path, encoded.tobytes())

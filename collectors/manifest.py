@@ -1,0 +1,167 @@
+"""manifest.json: what a data set is and which shards it has. Data from outside: every field is checked."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+KIND = "dreamcade-dataset"
+NAME = "manifest.json"
+MOST_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardInfo:
+    """One shard. frames = steps + episodes; seeds and behaviours have one entry an episode."""
+
+    file: str
+    sha256: str
+    frames: int
+    steps: int
+    episodes: int
+    first_episode: int
+    seeds: tuple[int, ...]
+    behaviours: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """A data set: how it was recorded and its shards in order. Same command, same manifest, byte for byte.
+
+    frames_requested counts transitions. versions: of ale_py, numpy and h5py.
+    """
+
+    game: str
+    height: int
+    width: int
+    fps: float
+    frame_skip: int
+    action_names: tuple[str, ...]
+    object_names: tuple[str, ...]
+    behaviour: str
+    seed: int
+    episode_frames: int
+    shard_frames: int
+    frames_requested: int
+    versions: dict[str, str]
+    complete: bool = False
+    shards: tuple[ShardInfo, ...] = ()
+
+    @property
+    def steps(self) -> int:
+        """Transitions in all shards."""
+        return sum(shard.steps for shard in self.shards)
+
+    @property
+    def frames(self) -> int:
+        """Frames in all shards."""
+        return sum(shard.frames for shard in self.shards)
+
+    @property
+    def episodes(self) -> int:
+        """Episodes in all shards."""
+        return sum(shard.episodes for shard in self.shards)
+
+    def to_json(self) -> str:
+        """The text of manifest.json."""
+        return json.dumps({"format": FORMAT, "kind": KIND, **asdict(self)}, indent=1) + "\n"
+
+    def differences(self, other: Manifest) -> list[str]:
+        """The names of the fields in which two recordings differ, progress aside."""
+        names = (field.name for field in fields(self) if field.name not in ("complete", "shards"))
+        return [name for name in names if getattr(self, name) != getattr(other, name)]
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check FOLDER/manifest.json.
+
+    Raises FileNotFoundError when there is none and ValueError when it is not one of ours.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"no {NAME} in {folder}; record with: dreamcade collect pong --out {folder}")
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"{path} is larger than {MOST_BYTES >> 20} MiB; not a manifest")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not readable as json; record the data set again") from error
+    return parse_manifest(found, str(path))
+
+
+def parse_manifest(found: Any, path: str = NAME) -> Manifest:
+    """Check the content of a manifest, field by field. Raises ValueError naming `path` and the field."""
+    if not isinstance(found, dict) or found.get("kind") != KIND:
+        kind = found.get("kind") if isinstance(found, dict) else type(found).__name__
+        raise ValueError(f"{path} should be of kind '{KIND}', found {kind!r}; is this a data set?")
+    if found.get("format") != FORMAT:
+        raise ValueError(f"dataset format {found.get('format')!r} found in {path}, this version reads {FORMAT}")
+    shards = tuple(_parse_shard(shard, index, path) for index, shard in enumerate(_get(found, "shards", list, path)))
+    first = 0
+    for shard in shards:
+        if shard.first_episode != first:
+            raise ValueError(f"{path}: {shard.file} should start at episode {first}, found {shard.first_episode}")
+        first += shard.episodes
+    versions = _get(found, "versions", dict, path)
+    if not all(isinstance(value, str) for value in versions.values()):
+        raise ValueError(f"{path}: versions should be text")
+    manifest = Manifest(
+        game=_get(found, "game", str, path),
+        **{name: _number(found, name, path, least=1) for name in ("height", "width", "frame_skip", "episode_frames")},
+        **{name: _number(found, name, path, least=1) for name in ("shard_frames", "frames_requested")},
+        seed=_number(found, "seed", path, least=0),
+        fps=float(_get(found, "fps", (int, float), path)),
+        action_names=_names(found, "action_names", path),
+        object_names=_names(found, "object_names", path),
+        behaviour=_get(found, "behaviour", str, path),
+        versions=versions,
+        complete=_get(found, "complete", bool, path),
+        shards=shards,
+    )
+    if not 0 < manifest.fps <= 1000 or not manifest.action_names or max(manifest.height, manifest.width) > 4096:
+        raise ValueError(f"{path}: frame size, fps or action names make no sense; record the data set again")
+    return manifest
+
+
+def _parse_shard(found: Any, index: int, path: str) -> ShardInfo:
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: shard {index} should be an object, found {type(found).__name__}")
+    seeds = _get(found, "seeds", list, path)
+    shard = ShardInfo(
+        file=_get(found, "file", str, path),
+        sha256=_get(found, "sha256", str, path),
+        **{name: _number(found, name, path, least=1) for name in ("frames", "steps", "episodes")},
+        first_episode=_number(found, "first_episode", path, least=0),
+        seeds=tuple(_number({"seeds": seed}, "seeds", path, least=0) for seed in seeds),
+        behaviours=_names(found, "behaviours", path),
+    )
+    if not re.fullmatch(r"\d{5}\.h5", shard.file):
+        raise ValueError(f"{path}: shard file should be named like 00000.h5, found {shard.file!r}")
+    counts = {len(shard.seeds), len(shard.behaviours), shard.frames - shard.steps}
+    if counts != {shard.episodes}:
+        raise ValueError(f"{path}: {shard.file} has {shard.episodes} episodes, its counts say {sorted(counts)}")
+    return shard
+
+
+def _get(found: dict[str, Any], name: str, kind: type | tuple[type, ...], path: str) -> Any:
+    if not isinstance(found.get(name), kind):
+        raise ValueError(f"{path}: '{name}' is missing or of the wrong type; record the data set again")
+    return found[name]
+
+
+def _number(found: dict[str, Any], name: str, path: str, least: int) -> int:
+    value = _get(found, name, int, path)
+    if isinstance(value, bool) or not least <= value < 2**62:
+        raise ValueError(f"{path}: '{name}' must be a whole number of at least {least}, found {value}")
+    return int(value)
+
+
+def _names(found: dict[str, Any], name: str, path: str) -> tuple[str, ...]:
+    values = _get(found, name, list, path)
+    if not all(isinstance(value, str) for value in values):
+        raise ValueError(f"{path}: '{name}' should be a list of names")
+    return tuple(values)

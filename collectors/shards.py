@@ -1,0 +1,301 @@
+"""Episodes ↔ HDF5 shards. The only module that imports h5py.
+
+A shard holds whole episodes one after the other in flat columns:
+
+    frames   uint8   [steps + episodes, H, W, 3]   lossless, in chunks of 16 frames
+    actions  int64   [steps]
+    rewards  float32 [steps]
+    ends     bool    [steps]
+    starts   int64   [episodes]                    the index of each episode's first frame
+    objects  float32 [steps + episodes, K, 3]      only where the game names objects
+
+An episode has one frame more than it has actions, so the actions of episode e start at
+`starts[e] - e`. Shards are shared between people: nothing in a file is believed before it is checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from collectors.drafts import publish
+from collectors.episode import Episode
+from collectors.manifest import Manifest, ShardInfo, read_manifest
+
+CHUNK = 16  # frames: what a training window touches
+MOST_CHUNK_BYTES = 64 << 20
+SAFE_FILTERS = {1, 2, 3}  # deflate, shuffle, fletcher32: what HDF5 brings itself
+H5PY_VERSION = h5py.__version__
+
+
+def write_shard(folder: Path, index: int, episodes: Sequence[Episode], first_episode: int) -> ShardInfo:
+    """Write episodes as FOLDER/00000.h5 (for index 0), whole or not at all, and describe it.
+
+    The same episodes give the same bytes. Raises OSError with one line when the disk refuses.
+    """
+    content = _pack(episodes)
+    path = folder / f"{index:05d}.h5"
+    publish(path, content)
+    return ShardInfo(
+        file=path.name,
+        sha256=hashlib.sha256(content).hexdigest(),
+        frames=sum(len(episode.frames) for episode in episodes),
+        steps=sum(episode.steps for episode in episodes),
+        episodes=len(episodes),
+        first_episode=first_episode,
+        seeds=tuple(episode.seed for episode in episodes),
+        behaviours=tuple(episode.behaviour for episode in episodes),
+    )
+
+
+def _pack(episodes: Sequence[Episode]) -> bytes:
+    """The bytes of a shard. Built in memory, compressed, so that a full disk meets only a plain write."""
+    lengths = [len(episode.frames) for episode in episodes]
+    shape = episodes[0].frames.shape[1:]
+    buffer = io.BytesIO()
+    # v110 is readable from HDF5 1.10 on, and the chunk cache holds the chunk that two episodes share.
+    with h5py.File(buffer, "w", libver=("v110", "v110"), rdcc_nbytes=64 << 20) as file:
+        frames = file.create_dataset(
+            "frames",
+            shape=(sum(lengths), *shape),
+            dtype=np.uint8,
+            chunks=(min(CHUNK, sum(lengths)), *shape),
+            compression="gzip",
+            compression_opts=1,
+            track_times=False,
+        )
+        starts = np.cumsum([0, *lengths[:-1]], dtype=np.int64)
+        for start, episode in zip(starts, episodes, strict=True):
+            frames[start : start + len(episode.frames)] = episode.frames
+        columns: dict[str, NDArray[Any]] = {
+            name: np.concatenate([getattr(episode, name) for episode in episodes])
+            for name in ("actions", "rewards", "ends")
+        }
+        columns["starts"] = starts
+        objects = [episode.objects for episode in episodes if episode.objects is not None]
+        if len(objects) == len(episodes):
+            columns["objects"] = np.concatenate(objects)
+        for name, column in columns.items():
+            file.create_dataset(name, data=column, compression="gzip", compression_opts=1, track_times=False)
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpisodeRef:
+    """Where an episode is. start: its first frame in the shard; frames = steps + 1."""
+
+    shard: int
+    index: int
+    seed: int
+    behaviour: str
+    start: int
+    frames: int
+
+    @property
+    def steps(self) -> int:
+        """Transitions in the episode."""
+        return self.frames - 1
+
+
+class Dataset:
+    """A folder of shards, opened for reading. Frames stay on disk until they are asked for.
+
+    Every process opens its own handles when it first reads, so a data set may cross a fork or be
+    pickled into a worker.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, starts: Sequence[NDArray[np.int64]]) -> None:
+        self.folder, self.manifest = folder, manifest
+        self._starts = starts
+        self._handles: dict[tuple[int, int], h5py.File] = {}
+        self.episodes = tuple(ref for index in range(len(starts)) for ref in self._refs(index))
+
+    @classmethod
+    def open(cls, path: str | Path) -> Dataset:
+        """Open a data set and check the structure of every shard (not every byte: that is `verify`).
+
+        Raises FileNotFoundError when the manifest or a shard is missing, ValueError when a shard is
+        truncated, not what the manifest says, or reaches outside itself.
+        """
+        folder = Path(path)
+        manifest = read_manifest(folder)
+        if not manifest.shards:
+            raise ValueError(f"data set {folder} has no finished shard yet; run the same collect command again")
+        starts = []
+        for shard in manifest.shards:
+            with _open_shard(folder / shard.file) as file:
+                starts.append(_checked_starts(file, folder / shard.file, shard, manifest))
+        return cls(folder, manifest, starts)
+
+    @property
+    def frames_total(self) -> int:
+        """Frames in all episodes."""
+        return self.manifest.frames
+
+    def read(self, ref: EpisodeRef, start: int = 0, stop: int | None = None) -> Episode:
+        """Read frames [start, stop) of an episode and the actions between them; only these leave the disk.
+
+        Raises ValueError when the stretch has fewer than two frames or reaches beyond the episode,
+        and when the shard's bytes are damaged.
+        """
+        stop = ref.frames if stop is None else stop
+        if not 0 <= start < stop - 1 < ref.frames:
+            found = f"[{start}, {stop})"
+            raise ValueError(f"a stretch needs two frames within [0, {ref.frames}), found {found}")
+        seen = slice(ref.start + start, ref.start + stop)
+        done = slice(ref.start - ref.index + start, ref.start - ref.index + stop - 1)
+        file = self._file(ref.shard)
+        try:
+            return Episode(
+                frames=file["frames"][seen],
+                actions=file["actions"][done],
+                rewards=file["rewards"][done],
+                ends=file["ends"][done],
+                objects=file["objects"][seen] if self.manifest.object_names else None,
+                seed=ref.seed,
+                behaviour=ref.behaviour,
+            )
+        except (OSError, RuntimeError) as error:
+            raise _damaged(self.folder / self.manifest.shards[ref.shard].file) from error
+
+    def columns(self, shard: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Whole columns of one shard but `frames`, by name, as in the head of this file; see `EpisodeRef.start`.
+
+        Raises ValueError when the shard's bytes are damaged.
+        """
+        file = self._file(shard)
+        try:
+            return {name: np.asarray(file[name]) for name in names}
+        except (OSError, RuntimeError, KeyError) as error:
+            raise _damaged(self.folder / self.manifest.shards[shard].file) from error
+
+    def verify(self) -> None:
+        """Compare every shard with its sha256. Raises ValueError naming the first that differs."""
+        verify_shards(self.folder, self.manifest)
+
+    def close(self) -> None:
+        """Close the handles of this process."""
+        for key in [key for key in self._handles if key[0] == os.getpid()]:
+            self._handles.pop(key).close()
+
+    def __enter__(self) -> Dataset:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_handles": {}}
+
+    def _file(self, index: int) -> h5py.File:
+        key = (os.getpid(), index)
+        if key not in self._handles:
+            self._handles[key] = _open_shard(self.folder / self.manifest.shards[index].file)
+        return self._handles[key]
+
+    def _refs(self, index: int) -> list[EpisodeRef]:
+        shard, starts = self.manifest.shards[index], self._starts[index]
+        lengths = np.diff(starts, append=shard.frames)
+        return [
+            EpisodeRef(
+                shard=index,
+                index=episode,
+                seed=shard.seeds[episode],
+                behaviour=shard.behaviours[episode],
+                start=int(starts[episode]),
+                frames=int(lengths[episode]),
+            )
+            for episode in range(shard.episodes)
+        ]
+
+
+def verify_shards(folder: Path, manifest: Manifest) -> None:
+    """Compare the shards of a manifest with their sha256; missing and changed ones raise, by name."""
+    for shard in manifest.shards:
+        path = folder / shard.file
+        if not path.is_file():
+            raise _missing(path)
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != shard.sha256:
+            raise ValueError(f"shard {path} has sha256 {found[:12]}…, expected {shard.sha256[:12]}…; {REMEDY}")
+
+
+REMEDY = "copy the data set again, or delete the folder and record it again"
+
+
+def _missing(path: Path) -> FileNotFoundError:
+    return FileNotFoundError(f"shard {path} is in the manifest and not in the folder; {REMEDY}")
+
+
+def _damaged(path: Path) -> ValueError:
+    return ValueError(f"shard {path} is truncated or damaged; {REMEDY}")
+
+
+def _open_shard(path: Path) -> h5py.File:
+    if not path.is_file():
+        raise _missing(path)
+    try:
+        return h5py.File(path, "r", locking=False, rdcc_nbytes=4 << 20)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _damaged(path) from error
+
+
+def _checked_starts(file: h5py.File, path: Path, shard: ShardInfo, manifest: Manifest) -> NDArray[np.int64]:
+    """Check the columns of a shard against its manifest entry; returns `starts`."""
+    frames, steps = shard.frames, shard.steps
+    columns: dict[str, tuple[Any, tuple[int, ...]]] = {
+        "frames": (np.uint8, (frames, manifest.height, manifest.width, 3)),
+        "actions": (np.int64, (steps,)),
+        "rewards": (np.float32, (steps,)),
+        "ends": (np.bool_, (steps,)),
+        "starts": (np.int64, (shard.episodes,)),
+    }
+    if manifest.object_names:
+        columns["objects"] = (np.float32, (frames, len(manifest.object_names), 3))
+    try:
+        for name, (dtype, shape) in columns.items():
+            _check_column(file, name, np.dtype(dtype), shape, path)
+        starts, actions = file["starts"][()], file["actions"][()]
+    except (OSError, RuntimeError, KeyError) as error:
+        raise _damaged(path) from error
+    if starts[0] != 0 or np.any(np.diff(starts, append=frames) < 2):
+        raise ValueError(f"shard {path}: starts must rise from 0 by two frames or more; {REMEDY}")
+    if actions.min() < 0 or actions.max() >= len(manifest.action_names):
+        worst = actions.min() if actions.min() < 0 else actions.max()
+        raise ValueError(f"shard {path}: action {worst} is outside [0, {len(manifest.action_names)}); {REMEDY}")
+    return np.asarray(starts, np.int64)
+
+
+def _check_column(file: h5py.File, name: str, dtype: np.dtype[Any], shape: tuple[int, ...], path: Path) -> None:
+    """A column must be a plain array inside the file: a link or an external array could read any file."""
+    link = file.get(name, getlink=True)
+    if link is None:
+        raise ValueError(f"shard {path} has no column '{name}'; {REMEDY}")
+    column = file[name] if isinstance(link, h5py.HardLink) else None
+    if not isinstance(column, h5py.Dataset) or column.is_virtual or column.external:
+        raise ValueError(f"shard {path}: column '{name}' points outside the file; do not use this data set")
+    if column.dtype != dtype or column.shape != shape:
+        found = f"{column.dtype} {list(column.shape or ())}"
+        raise ValueError(f"shard {path}: column '{name}' must be {dtype} {list(shape)}, found {found}; {REMEDY}")
+    plan = column.id.get_create_plist()
+    filters = {plan.get_filter(index)[0] for index in range(plan.get_nfilters())}
+    chunk = int(np.prod(column.chunks or (1,))) * dtype.itemsize
+    if not filters <= SAFE_FILTERS or chunk > MOST_CHUNK_BYTES:
+        raise ValueError(f"shard {path}: column '{name}' is packed in a way this version refuses; {REMEDY}")
+
+
+def split_of(seed: int, game: str) -> str:
+    """The split of an episode, by hash: train 90 %, validation 5 %, test 5 %. New episodes move no old one."""
+    digest = hashlib.sha256(f"{game}:{seed}".encode()).digest()
+    place = int.from_bytes(digest[:8], "big") % 100
+    return "train" if place < 90 else "validation" if place < 95 else "test"
