@@ -110,7 +110,8 @@ class AtariGame:
         """Where the named objects are: float32 [K, 3] of (visible, y, x) in pixels of the frame, or None."""
         if not self.game.object_names:
             return None
-        return pong.objects(self._rams, self.game.crop, self.game.height, self.game.width)
+        game = self.game
+        return pong.objects(self._rams, game.crop, game.height, game.width, game.downscale == "nearest")
 
     def snapshot(self) -> Snapshot:
         """The present, to come back to with `restore`."""

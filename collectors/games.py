@@ -43,9 +43,9 @@ class Game:
     maker: str = "atari"
 
 
-# 104x80 is exactly every second pixel of the 208x160 that the crop leaves. Averaging would mix the
-# 2x4 raw pixels of the ball with the background; decimation keeps its 1x2 pixels at full brightness
-# whatever row or column the ball is on, because its sides are whole multiples of two.
+# 104x80 is exactly every second pixel of the 208x160 that the crop leaves. The ball is 4 raw rows by 2
+# raw columns: whatever row and column it is on, decimation keeps 2x1 of its pixels at full brightness,
+# where averaging would mix them with the ground. The brighter of two raw frames can show it twice.
 PONG = Game(
     id="pong",
     native="ALE/Pong-v5",

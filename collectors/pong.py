@@ -20,39 +20,48 @@ DEAD_ZONE = 4  # raw pixels
 def boxes(ram: Ram) -> tuple[Box | None, Box | None, Box | None]:
     """What the screen shows of ball, player and enemy: raw pixel boxes, None where nothing is shown.
 
-    ram: uint8 [128]. Everything is drawn on even rows. The ball is in play while its row is not 0.
+    ram: uint8 [128]. Paddles are drawn on even rows only. The ball is in play while its row is not 0.
     """
     ball_row, ball_column = int(ram[54]), int(ram[49])
     ball = _clipped(ball_row - 14, 4, ball_column - 49, 2) if ball_row else None
-    player = _clipped(int(ram[51]) - 13, 16, 140, 4)
-    enemy = _clipped(int(ram[50]) - 14, 16, 16, 4)
+    player = _clipped(_even(int(ram[51]) - 13), 16, 140, 4)
+    enemy = _clipped(_even(int(ram[50]) - 14), 16, 16, 4)
     return ball, player, enemy
 
 
+def _even(row: int) -> int:
+    return row - row % 2
+
+
 def _clipped(top: int, height: int, left: int, width: int) -> Box | None:
-    top -= top % 2
     first, last = max(top, FIELD[0]), min(top + height, FIELD[1])
     start, stop = max(left, 0), min(left + width, 160)
     return (first, last, start, stop) if first < last and start < stop else None
 
 
-def objects(rams: tuple[Ram, Ram], crop: tuple[int, int], height: int, width: int) -> NDArray[np.float32]:
+def objects(
+    rams: tuple[Ram, Ram], crop: tuple[int, int], height: int, width: int, decimated: bool
+) -> NDArray[np.float32]:
     """Ball, player and enemy in a stored frame: float32 [3, 3] of (visible, y, x), in its pixels.
 
-    rams: the memory behind the two raw frames that were merged into the stored one. (y, x) is the
-    middle of the box round all that both show of the thing, 0 being the middle of the first pixel;
-    a hidden thing is (0, 0, 0).
+    rams: the memory behind the two raw frames that were merged into the stored one; crop: the first
+    and one-past-last raw row of the stored frame; decimated: whether it keeps every second pixel
+    (else areas were averaged). (y, x) is the middle of the box round all that both raw frames show of
+    the thing, 0 being the middle of the first pixel; a hidden thing is (0, 0, 0).
+
+    Measured on 6737 frames of six episodes at 104x80: visible agrees with the pixels in all frames, the
+    middle is within 1 pixel in all (ball: on average 0.10 down and 0.00 across).
     """
     found = np.zeros((3, 3), np.float32)
     down, across = height / (crop[1] - crop[0]), width / 160
     for row, seen in enumerate(zip(*map(boxes, rams), strict=True)):
-        shown = [box for box in seen if box is not None]
-        if shown:
-            top, bottom = min(box[0] for box in shown), max(box[1] for box in shown)
-            left, right = min(box[2] for box in shown), max(box[3] for box in shown)
-            y = ((top + bottom) / 2 - crop[0]) * down - 0.5
-            x = (left + right) / 2 * across - 0.5
-            found[row] = (1.0, y, x)
+        shown = np.array([box for box in seen if box is not None])
+        if len(shown):
+            if decimated:  # an odd edge falls on a pixel that is left out: the next one is the edge that is seen
+                shown += shown % 2
+            top, left = shown[:, (0, 2)].min(0)
+            bottom, right = shown[:, (1, 3)].max(0)
+            found[row] = (1.0, ((top + bottom) / 2 - crop[0]) * down - 0.5, (left + right) / 2 * across - 0.5)
     return found
 
 
