@@ -91,9 +91,9 @@ class AtariGame:
 
     @property
     def frame(self) -> Frame:
-        """The present frame, uint8 [H, W, 3]: the brighter of the last two raw frames, cropped, made smaller."""
-        merged = np.maximum(*self._screens)
+        """The present frame, uint8 [H, W, 3]: the brighter of the last `pooled` raw frames, cropped, made smaller."""
         game = self.game
+        merged = np.maximum(*self._screens) if game.pooled == 2 else self._screens[1]
         if merged.shape[0] == 210:  # cartridges for other television sets show more rows; those are kept whole
             merged = merged[game.crop[0] : game.crop[1]]
         if game.downscale == "nearest":
@@ -111,7 +111,8 @@ class AtariGame:
         if not self.game.object_names:
             return None
         game = self.game
-        return pong.objects(self._rams, game.crop, game.height, game.width, game.downscale == "nearest")
+        rams = self._rams if game.pooled == 2 else (self._rams[1], self._rams[1])
+        return pong.objects(rams, game.crop, game.height, game.width, game.downscale == "nearest")
 
     def snapshot(self) -> Snapshot:
         """The present, to come back to with `restore`."""

@@ -16,8 +16,8 @@ from collectors import pong
 from collectors.games import Game, scripted_games
 
 LONGEST_HOLD = 8  # steps
-LONGEST_MOVE = 2  # steps a scripted player keeps a direction
-NOISE = 0.3  # share of a scripted player's decisions that are random holds
+LONGEST_MOVE = 1  # steps a scripted player keeps a direction
+NOISE = 0.15  # share of a scripted player's decisions that are random holds
 MIX = {"random": 0.2, "sticky": 0.4, "scripted": 0.4}
 SCRIPTS = {"follow_ball": pong.follow_ball}
 

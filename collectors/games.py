@@ -23,7 +23,8 @@ class Game:
 
     native: the Gymnasium id; rom: ale-py's name of the cartridge; height, width: pixels of a stored
     frame; crop: first and one-past-last raw row that is kept (of 210); downscale: "nearest" takes
-    every second pixel, "area" averages; frame_skip: raw frames a step; fps: steps a second;
+    every second pixel, "area" averages; frame_skip: raw frames a step;
+    pooled: how many of the last raw frames are merged, the brighter pixel winning, 1 or 2; fps: steps a second;
     scripted: the name of the scripted player, or None where there is none.
     """
 
@@ -37,6 +38,7 @@ class Game:
     crop: tuple[int, int] = (2, 210)
     downscale: Literal["nearest", "area"] = "area"
     frame_skip: int = 4
+    pooled: int = 2
     fps: float = 15.0
     object_names: tuple[str, ...] = ()
     scripted: str | None = None
@@ -45,7 +47,9 @@ class Game:
 
 # 104x80 is exactly every second pixel of the 208x160 that the crop leaves. The ball is 4 raw rows by 2
 # raw columns: whatever row and column it is on, decimation keeps 2x1 of its pixels at full brightness,
-# where averaging would mix them with the ground. The brighter of two raw frames can show it twice.
+# where averaging would mix them with the ground.
+# Nothing flickers in Pong, and merging two raw frames smears what moves: a paddle of 8 pixels becomes up
+# to 14 long and the ball two dots. So the last raw frame alone is stored.
 PONG = Game(
     id="pong",
     native="ALE/Pong-v5",
@@ -54,6 +58,7 @@ PONG = Game(
     height=104,
     width=80,
     downscale="nearest",
+    pooled=1,
     action_names=("NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE"),
     object_names=("ball", "player", "enemy"),
     scripted="follow_ball",
@@ -80,8 +85,8 @@ def scripted_games() -> tuple[str, ...]:
     return tuple(game.id for game in GAMES.values() if game.scripted)
 
 
-def game_named(name: str, size: Size | None = None) -> Game:
-    """The row of a game, by id, title or Gymnasium id; `size` (height, width) overrides the stored size.
+def game_named(name: str, size: Size | None = None, pooled: int | None = None) -> Game:
+    """The row of a game, by id, title or Gymnasium id; `size` (height, width) and `pooled` override the row's.
 
     Another size is reached by averaging areas. Raises ValueError naming the nearest games when the
     name is unknown, and when a side is not in [8, 512].
@@ -93,6 +98,10 @@ def game_named(name: str, size: Size | None = None) -> Game:
         hint = f"did you mean {', '.join(near)}?" if near else "try pong, breakout or ms_pacman"
         raise ValueError(f"unknown game '{name}'; {hint}")
     game = GAMES.get(known) or _generic(known)
+    if pooled is not None:
+        if pooled not in (1, 2):
+            raise ValueError(f"pool must be 1 or 2 raw frames, found {pooled}")
+        game = replace(game, pooled=pooled)
     if size is None or size == (game.height, game.width):
         return game
     check_size(size)

@@ -14,7 +14,7 @@ Box = tuple[int, int, int, int]  # top, bottom, left, right: raw pixels, bottom 
 
 FIELD = (34, 194)  # raw rows between the two white walls; what is beyond is hidden behind them
 NOOP, RIGHT, LEFT = 0, 2, 3  # RIGHT moves the paddle up
-DEAD_ZONE = 4  # raw pixels
+DEAD_ZONE = 8  # raw pixels
 
 
 def boxes(ram: Ram) -> tuple[Box | None, Box | None, Box | None]:

@@ -47,6 +47,7 @@ class CollectConfig:
     seed: int = 0
     behaviour: str = "mix"
     size: Size | None = None
+    pooled: int | None = None
     episode_frames: int = 2000
     shard_frames: int = 4096
     workers: int = 0
@@ -99,7 +100,7 @@ def collect(config: CollectConfig, out: Path, progress: Progress | None = None) 
     same bytes, with any number of workers and however often they were interrupted. Raises ValueError
     when the folder holds another recording, OSError when it cannot be written.
     """
-    game = game_named(config.game, config.size)
+    game = game_named(config.game, config.size, config.pooled)
     planned = plan(config, game)
     tell = progress or (lambda done, total: None)
     with only_writer(out):
@@ -121,6 +122,7 @@ def plan(config: CollectConfig, game: Game) -> Manifest:
         width=game.width,
         fps=game.fps,
         frame_skip=game.frame_skip,
+        pooled=game.pooled,
         action_names=game.action_names,
         object_names=game.object_names,
         behaviour=config.behaviour,

@@ -1,100 +1,101 @@
 """The LAM: which of a few codes explains each change. Unsupervised.
 
-Data path: frames [B, T, C, H, W] → pairs of patches (before, after) where they differ → one vector a
-transition → three signs = one code of eight → a causal ST-transformer that must rebuild frame t+1
-from the frames up to t and the code.
+Data path: frames [B, T, C, H, W] → pairs (before, after) → convolutions, pooled over the frame → one of
+eight codes a transition; beside it tokens [B, T-1, N] → causal ST-transformer → features that know the
+past → a head that must tell the tokens of frame t+1 from a feature and the code.
 
-Genie (arXiv 2402.15391, §2.1) with four departures, each against a measured failure: the encoder
-sees only the pair and no history, so that a code names a change and not a surprise; its bottleneck
-is a row of signs, which cannot leave codes unused the way a codebook can; the decoder first learns,
-without codes, what can be told without them (the ball, the opponent), so that what is left for the
-codes is what the player does; it rebuilds the tokens of the frame rather than its pixels, because a
-one-pixel ball weighs nothing in a squared error.
+Genie (arXiv 2402.15391, §2.1) with these departures, each against a measured failure. The encoder sees
+only the pair and no history, so that a code names a change and not a surprise, and it is convolutional,
+so that the same move is the same code wherever it happens. The code enters at the head alone, so that
+every code can be tried on every transition for little: the loss is an expectation over all eight
+(variational EM, Neal and Hinton 1998) and needs no straight-through gradient; what weight each code has
+in it is the posterior, partly balanced over the batch (Sinkhorn-Knopp, as in SwAV, arXiv 2006.09882), so
+that no code can fall out of use. The decoder first learns, without codes, what can be told without them
+(the ball, the opponent), so that what is left for the codes is what the player does. It rebuilds the
+tokens of the frame rather than its pixels, because a one-pixel ball weighs nothing in a squared error.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.blocks import STBlock
-from models.frames import patchify, to_float
+from models.frames import to_float
 from models.quantizers import perplexity
-from models.tokenizer import Tokenizer
+from models.tokenizer import Size, Tokenizer
 from models.world import WorldSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LatentActionConfig:
-    """bits: the number of signs, 2^bits codes. width, heads, depth, reach: of the decoder.
+    """codes: how many latent actions. width, heads, depth, reach: of the decoder; channels: of the encoder.
 
-    free_share: share of training in which the decoder learns without codes; drop: share of codes
-    dropped after that; unchanged: weight in the loss of tokens that stay as they were; spread: weight
-    of the term that keeps the signs apart from each other and away from zero.
+    free_share: share of training in which the decoder learns without codes; balance: how far the use
+    of the codes is evened out, from 0, not at all, to 1, wholly; sharpness: what the costs are multiplied
+    with before the posterior, more than 1 for codes that part ways soon; extra: unchanged places a frame, on
+    average, that the loss looks at beside those where something is to be seen.
     """
 
-    bits: int = 3
-    width: int = 128
+    codes: int = 8
+    width: int = 96
     heads: int = 4
-    depth: int = 4
-    reach: int = 6
-    encoder_width: int = 128
-    free_share: float = 0.35
-    drop: float = 0.1
-    unchanged: float = 0.05
-    spread: float = 0.2
+    depth: int = 3
+    reach: int = 5
+    channels: int = 24
+    free_share: float = 0.25
+    balance: float = 0.5
+    sharpness: float = 4.0
+    extra: float = 2.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.bits <= 6:
-            raise ValueError(f"latent action bits must be in [1, 6], found {self.bits}")
+        if not 2 <= self.codes <= 64:
+            raise ValueError(f"number of latent actions must be in [2, 64], found {self.codes}")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not divisible by {self.heads} heads")
-        if not 0 <= self.free_share < 1 or not 0 <= self.drop < 1:
-            raise ValueError(f"free_share {self.free_share} and drop {self.drop} must be in [0, 1)")
-
-    @property
-    def codes(self) -> int:
-        """Number of latent actions, A."""
-        return 2**self.bits
+        if not 0 <= self.free_share < 1 or not 0 <= self.balance <= 1:
+            raise ValueError(f"free_share {self.free_share} must be in [0, 1) and balance {self.balance} in [0, 1]")
 
     @classmethod
-    def sized(cls, size: Literal["tiny", "small", "base", "paper"]) -> LatentActionConfig:
+    def sized(cls, size: Size) -> LatentActionConfig:
         """One dial: everything that follows from how large it may be."""
         dials = {
-            "tiny": {"width": 32, "depth": 1, "encoder_width": 32},
+            "tiny": {"width": 32, "heads": 2, "depth": 1, "channels": 8},
             "small": {},
-            "base": {"width": 256, "heads": 8, "depth": 6, "encoder_width": 256},
-            "paper": {"width": 1024, "heads": 16, "depth": 20, "encoder_width": 1024, "reach": 16},
+            "base": {"width": 256, "heads": 8, "depth": 6, "channels": 48},
+            "paper": {"width": 1024, "heads": 16, "depth": 20, "channels": 96, "reach": 16},
         }
         return cls(**dials[size])  # type: ignore[arg-type]  # one literal table, checked by __post_init__
 
 
 class ChangeEncoder(nn.Module):
-    """Sums over the patches that changed: what was there, what is there now, where."""
+    """Two frames → logits over the codes, by convolutions and a sum over the frame."""
 
-    def __init__(self, pixels: int, tokens: int, width: int, bits: int) -> None:
+    def __init__(self, channels: int, width: int, codes: int) -> None:
         super().__init__()
-        self.before, self.after = nn.Linear(pixels, width), nn.Linear(pixels, width)
-        self.place = nn.Parameter(torch.zeros(tokens, width))
-        self.each = nn.Sequential(nn.GELU(), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
-        self.all = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, bits))
-        self.centre = nn.BatchNorm1d(bits, affine=False, momentum=0.02)
-
-    def forward(self, patches: Tensor) -> Tensor:
-        """float [B, T, N, D] → [B, T-1, bits] before the signs."""
-        before, after = patches[:, :-1], patches[:, 1:]
-        changed = (before != after).any(dim=-1)  # [B, T-1, N]
-        batch, time, place = changed.nonzero(as_tuple=True)
-        x = self.each(
-            self.before(before[batch, time, place]) + self.after(after[batch, time, place]) + self.place[place]
+        self.see = nn.Sequential(
+            nn.Conv2d(9, width, 5, stride=2, padding=2), nn.GELU(),
+            nn.Conv2d(width, 2 * width, 5, stride=2, padding=2), nn.GELU(),
+            nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1), nn.GELU(),
+        )  # fmt: skip
+        self.tell = nn.Sequential(
+            nn.LayerNorm(8 * width), nn.Linear(8 * width, 4 * width), nn.GELU(), nn.Linear(4 * width, codes)
         )
-        total = x.new_zeros(changed.shape[0] * changed.shape[1], x.shape[-1])
-        total = total.index_add(0, batch * changed.shape[1] + time, x)
-        return self.centre(self.all(total).float()).unflatten(0, changed.shape[:2])
+        assert channels == 3, "frames are RGB"
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """float [B, T, C, H, W] in [0, 1] → logits [B, T-1, A]."""
+        before, after = frames[:, :-1], frames[:, 1:]
+        pair = torch.cat([before - 0.5, after - 0.5, 4 * (after - before)], dim=2).flatten(0, 1)
+        seen = self.see(pair)
+        changed = (before != after).any(dim=2).flatten(0, 1)[:, None].float()  # [B·(T-1), 1, H, W]
+        near = F.adaptive_max_pool2d(changed, seen.shape[-2:])
+        moving = seen * near
+        pooled = torch.cat([moving.sum(dim=(2, 3)) / 8, moving.amax(dim=(2, 3))], dim=1)
+        return self.tell(pooled).unflatten(0, before.shape[:2]).float()
 
 
 class LatentActionModel(nn.Module):
@@ -103,84 +104,106 @@ class LatentActionModel(nn.Module):
     def __init__(self, config: LatentActionConfig, spec: WorldSpec, tokenizer: Tokenizer) -> None:
         super().__init__()
         self.config, self.spec = config, spec
-        tokens, width = tokenizer.grid[0] * tokenizer.grid[1], config.width
-        self.patch = tokenizer.config.patch
-        pixels = spec.channels * self.patch[0] * self.patch[1]
-        self.encoder = ChangeEncoder(pixels, tokens, config.encoder_width, config.bits)
+        width = config.width
+        self.encoder = ChangeEncoder(spec.channels, config.channels, config.codes)
         features = tokenizer.features()
         self.register_buffer("features", features, persistent=False)
         self.features: Tensor
         self.look = nn.Linear(features.shape[1], width)
         self.embed = nn.Embedding(tokenizer.size, width)
         nn.init.normal_(self.embed.weight, std=0.02)
-        self.place = nn.Parameter(0.02 * torch.randn(tokens, width))
+        self.place = nn.Parameter(0.02 * torch.randn(tokenizer.grid[0] * tokenizer.grid[1], width))
         self.earlier = nn.Linear(width, width)
-        self.code = nn.Linear(config.bits, width)
-        nn.init.normal_(self.code.weight, std=0.1)
         self.blocks = nn.ModuleList(
-            STBlock(width, config.heads, config.reach, tokenizer.grid, conditioned=True) for _ in range(config.depth)
+            STBlock(width, config.heads, config.reach, tokenizer.grid) for _ in range(config.depth)
         )
         self.norm, self.stay = nn.LayerNorm(width), nn.Linear(width, 1)
-        self.head = nn.Linear(width, width)
-
-    def signs(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 [B, T, C, H, W] → tanh values and signs (straight through), each [B, T-1, bits]."""
-        soft = torch.tanh(self.encoder(patchify(to_float(frames), self.patch)))
-        hard = torch.where(soft >= 0, 1.0, -1.0)
-        return soft, soft + (hard - soft).detach()
+        self.code = nn.Embedding(config.codes + 1, 2 * width)  # the last one: no code
+        self.mix = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        nn.init.normal_(self.code.weight, std=0.5)
 
     @torch.no_grad()
     def infer(self, frames: Tensor) -> Tensor:
-        """uint8 [B, T, C, H, W] → codes int64 [B, T-1] in [0, 2^bits)."""
-        soft, _ = self.signs(frames)
-        return codes_of(soft)
+        """uint8 [B, T, C, H, W] → codes int64 [B, T-1] in [0, A)."""
+        return self.encoder(to_float(frames)).argmax(-1)
 
-    def predict(self, tokens: Tensor, signs: Tensor, places: Tensor) -> Tensor:
-        """Logits [K, V] of frames 2…T at `places` (a mask bool [B, T-1, N] with K trues).
+    def table(self) -> Tensor:
+        """float [V, D]: every token's embedding, part learned, part from what it looks like."""
+        return self.embed.weight + self.look(self.features)
 
-        tokens: int64 [B, T-1, N], frames 1…T-1; signs: [B, T-1, bits], zero where there is no code.
-        """
-        table = self.embed.weight + self.look(self.features)  # [V, D]
-        condition = self.code(signs)  # [B, T-1, D]
+    def remember(self, tokens: Tensor, table: Tensor) -> Tensor:
+        """Frames 1…T-1, int64 [B, T-1, N] → features that know the past [B, T-1, N, D]."""
         earlier = torch.cat([tokens[:, :1], tokens[:, :-1]], dim=1)
-        x = F.embedding(tokens, table) + self.earlier(F.embedding(earlier, table)) + self.place + condition[:, :, None]
+        x = F.embedding(tokens, table) + self.earlier(F.embedding(earlier, table)) + self.place
         for block in self.blocks:
-            x, _ = block(x, condition)
-        x = self.norm(x)[places]  # [K, D]
-        logits = self.head(x) @ table.T * table.shape[1] ** -0.5
-        return logits.scatter_add(1, tokens[places][:, None], self.stay(x).to(logits.dtype))
+            x, _ = block(x)
+        return self.norm(x)
+
+    def tell(self, x: Tensor, codes: Tensor, present: Tensor, table: Tensor) -> Tensor:
+        """Features [K, D], a code [K] and the present token [K] of K places → logits of the next [K, V]."""
+        scale, shift = self.code(codes).chunk(2, dim=-1)
+        x = x + self.mix(x * (1 + scale) + shift)
+        logits = x @ table.T * table.shape[1] ** -0.5
+        return logits.scatter_add(1, present[:, None], self.stay(x).to(logits.dtype))
 
     def loss(self, frames: Tensor, tokens: Tensor, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy of the next frame's tokens, given the codes read off the pair.
+        """Cross-entropy of the next frame's tokens, expected over the codes, plus the encoder's own.
 
         frames: uint8 [B, T, C, H, W]; tokens: int64 [B, T, N] of the same frames; progress: share of
-        training done, which decides whether codes are open yet.
+        training done, which decides whether codes are in use yet.
         """
-        soft, signs = self.signs(frames)
-        keep = torch.rand(signs.shape[:2], device=signs.device) >= self.config.drop
-        is_open = progress >= self.config.free_share
-        given = signs * keep[..., None] if is_open else torch.zeros_like(signs)
-        past, future = tokens[:, :-1], tokens[:, 1:]
+        free = progress < self.config.free_share
+        past, future = tokens[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(0, 1)  # [B·(T-1), N]
+        with torch.set_grad_enabled(free):  # what is known of the past is settled before codes come in
+            table = self.table()
+            x = self.remember(tokens[:, :-1], table).flatten(0, 1)
         changed = past != future
-        places = changed | (torch.rand(changed.shape, device=changed.device) < 1 / 16)
-        entropy = F.cross_entropy(self.predict(past, given, places).float(), future[places], reduction="none")
-        weight = torch.where(changed[places], 1.0, 16 * self.config.unchanged)
-        rebuild = (entropy * weight).sum() / changed.sum().clamp(min=1)
-        flat = soft.flatten(0, 1)
-        flat = flat - flat.mean(dim=0)
-        joint = (flat.T @ flat) / len(flat)
-        spread = joint.triu(diagonal=1).square().sum() + F.relu(0.6 - joint.diagonal()).sum()
-        counts = torch.bincount(codes_of(soft).flatten(), minlength=self.config.codes)
-        moved = changed[places]
-        logs = {
-            "changed_ce": entropy.detach()[moved].mean(),
-            "spread": spread.detach(),
-            "perplexity": torch.tensor(perplexity(counts)),
+        places = changed | self._foreground(tokens) | (torch.rand(past.shape, device=past.device) < self._share(past))
+        row = places.nonzero()[:, 0]  # which transition each of the K places belongs to
+        weight = torch.where(changed[places], 1.0, 0.25)
+        x, present, target = x[places], past[places], future[places]
+
+        def entropy(code: int) -> Tensor:
+            codes = torch.full_like(target, code)
+            return F.cross_entropy(self.tell(x, codes, present, table).float(), target, reduction="none")
+
+        with torch.set_grad_enabled(free):
+            alone = entropy(self.config.codes)
+        logs = {"free_ce": alone.detach()[changed[places]].mean()}
+        if free:
+            return (alone * weight).sum() / changed.sum().clamp(min=1), logs
+        each = torch.stack([entropy(code) for code in range(self.config.codes)], dim=1)  # [K, A]
+        cost = each.new_zeros(len(past), self.config.codes).index_add(0, row, each * weight[:, None])
+        logits = self.encoder(to_float(frames)).flatten(0, 1)  # [B·(T-1), A]
+        share = self._posterior(cost.detach() * self.config.sharpness, logits.detach())
+        rebuild = (share * cost).sum() / changed.sum().clamp(min=1)
+        read = F.cross_entropy(logits, share)
+        used = torch.bincount(logits.argmax(-1), minlength=self.config.codes)
+        read_ce = each.detach().gather(1, logits.argmax(-1)[row][:, None])[:, 0]
+        logs |= {
+            "code_ce": read_ce[changed[places]].mean(),
+            "sure": share.amax(-1).mean(),
+            "perplexity": torch.tensor(perplexity(used)),
         }
-        return rebuild + self.config.spread * spread, logs
+        return rebuild + read, logs
 
+    def _foreground(self, tokens: Tensor) -> Tensor:
+        """bool [B·(T-1), N]: where, before or after, there is not what mostly is there in this batch."""
+        usual = tokens.flatten(0, 1).mode(dim=0).values
+        seen = tokens != usual
+        return (seen[:, :-1] | seen[:, 1:]).flatten(0, 1)
 
-def codes_of(soft: Tensor) -> Tensor:
-    """[..., bits] before the signs → int64 [...]: the bits that are positive, lowest first."""
-    weights = 2 ** torch.arange(soft.shape[-1], device=soft.device)
-    return ((soft >= 0).long() * weights).sum(-1)
+    def _share(self, tokens: Tensor) -> float:
+        return min(1.0, self.config.extra / tokens.shape[1])
+
+    def _posterior(self, cost: Tensor, logits: Tensor) -> Tensor:
+        """How much each code is to blame for each transition: [K, A], rows sum to one.
+
+        Bayes with the encoder's reading as the prior, and columns partly evened out.
+        """
+        score = -cost + logits.log_softmax(-1)
+        even = torch.zeros(score.shape[1], device=score.device)
+        for _ in range(5):
+            share = (score + even).softmax(dim=-1)
+            even = even - (share.mean(dim=0) * score.shape[1]).clamp(min=1e-4).log()
+        return (score + self.config.balance * even).softmax(dim=-1)

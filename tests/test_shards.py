@@ -45,6 +45,7 @@ def make_dataset(folder: Path) -> tuple[Path, list[Episode]]:
         width=WIDTH,
         fps=15.0,
         frame_skip=4,
+        pooled=1,
         action_names=tuple(f"to {number}" for number in range(256)),
         object_names=("number",),
         behaviour="counting",

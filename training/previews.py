@@ -41,19 +41,15 @@ def reconstruction_sheet(tokenizer: nn.Module, windows: Windows) -> Tensor:
 def code_sheet(lam: LatentActionModel, tokenizer: Tokenizer, windows: Windows) -> Tensor:
     """One row a clip: the last frame, then the likeliest next frame under every code."""
     window = held_out_window(windows, lam.config.reach)
-    tokens = tokenizer.encode(window.frames)  # [B, T, N]
-    codes = torch.arange(lam.config.codes)
-    signs = ((codes[:, None] >> torch.arange(lam.config.bits)) & 1).float() * 2 - 1  # [A, bits]
-    _, given = lam.signs(window.frames)  # [B, T-1, bits]
+    tokens, table = tokenizer.encode(window.frames), lam.table()  # [B, T, N]
+    remembered = lam.remember(tokens, table)[:, -1]  # [B, N, D]
     rows = []
-    for clip, own, frames in zip(tokens, given, window.frames, strict=True):
-        past = clip.expand(len(codes), -1, -1)
-        told = torch.cat([own.expand(len(codes), -1, -1), signs[:, None]], dim=1)
-        places = torch.zeros_like(past, dtype=torch.bool)
-        places[:, -1] = True
-        likeliest = lam.predict(past, told, places).argmax(-1).unflatten(0, (len(codes), -1))
-        nexts = tokenizer.decode(torch.cat([past, likeliest[:, None]], dim=1))[:, -1]
-        rows.append(torch.cat([frames[-1:], nexts]))
+    for x, clip, frames in zip(remembered, tokens, window.frames, strict=True):
+        nexts = []
+        for code in range(lam.config.codes):
+            likeliest = lam.tell(x, torch.full_like(clip[-1], code), clip[-1], table).argmax(-1)
+            nexts.append(tokenizer.decode(torch.cat([clip, likeliest[None]])[None])[0, -1])
+        rows.append(torch.stack([frames[-1], *nexts]))
     return sheet(torch.stack(rows))
 
 

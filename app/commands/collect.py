@@ -35,6 +35,7 @@ def _workers(text: str) -> int:
 @click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: saves/datasets/GAME]")
 @click.option("--behaviour", default="mix", show_default=True, help="random, sticky, scripted, mix, random:1,sticky:3")
 @click.option("--workers", default="auto", show_default=True, help="Processes; the result does not depend on it.")
+@click.option("--pool", type=int, help="Raw frames merged, the brighter winning: 1 or 2.  [default: the game's own]")
 @click.option("--size", help="Stored frame size, HEIGHTxWIDTH.  [default: the game's own]")
 @click.option("--episode-frames", default=2000, show_default=True, help="Transitions at which an episode is cut.")
 @click.option("--shard-frames", default=4096, show_default=True, help="Frames at which a shard is closed.")
@@ -45,6 +46,7 @@ def collect(
     out: Path | None,
     behaviour: str,
     workers: str,
+    pool: int | None,
     size: str | None,
     episode_frames: int,
     shard_frames: int,
@@ -64,6 +66,7 @@ def collect(
         seed=seed,
         behaviour=behaviour,
         size=_size(size) if size else None,
+        pooled=pool,
         episode_frames=episode_frames,
         shard_frames=shard_frames,
         workers=_workers(workers),
