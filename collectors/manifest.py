@@ -112,7 +112,10 @@ def parse_manifest(found: Any, path: str = NAME) -> Manifest:
         raise ValueError(f"{path}: versions should be text")
     manifest = Manifest(
         game=_get(found, "game", str, path),
-        **{name: _number(found, name, path, least=1) for name in ("height", "width", "frame_skip", "pooled", "episode_frames")},
+        **{
+            name: _number(found, name, path, least=1)
+            for name in ("height", "width", "frame_skip", "pooled", "episode_frames")
+        },
         **{name: _number(found, name, path, least=1) for name in ("shard_frames", "frames_requested")},
         seed=_number(found, "seed", path, least=0),
         fps=float(_get(found, "fps", (int, float), path)),

@@ -207,7 +207,8 @@ def _read_clip(path: Path, height: int, width: int) -> Tensor:
     try:
         with Image.open(path) as image:
             if image.width != width or image.height % height or image.height > 64 * height:
-                raise ValueError(f"{path} is {image.height}x{image.width}; expected a column of {height}x{width} frames")
+                found = f"{path} is {image.height}x{image.width}"
+                raise ValueError(f"{found}; expected a column of {height}x{width} frames")
             tall = np.asarray(image.convert("RGB"))
     except (UnidentifiedImageError, OSError) as error:
         raise ValueError(f"{path} is not a readable picture: {error}") from error
@@ -215,6 +216,14 @@ def _read_clip(path: Path, height: int, width: int) -> Tensor:
 
 
 __all__ = [
-    "ActionTable", "family_of", "find_world", "find_worlds", "from_json", "load_starts", "load_world", "read_card",
-    "save_world", "update_facts",
+    "ActionTable",
+    "family_of",
+    "find_world",
+    "find_worlds",
+    "from_json",
+    "load_starts",
+    "load_world",
+    "read_card",
+    "save_world",
+    "update_facts",
 ]

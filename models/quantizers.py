@@ -180,7 +180,7 @@ class PatchCodebook(nn.Module):
     def _nearest(self, flat: Tensor) -> Tensor:
         assert self._sorted is not None
         book = self._sorted[2]
-        found = [torch.cdist(self._blur(part), book).argmin(dim=-1) for part in flat.split(1024)]
+        found = [torch.cdist(self._blur(part), book).argmin(dim=-1) for part in torch.split(flat, 1024)]
         return torch.cat(found)
 
     def _blur(self, patches: Tensor) -> Tensor:

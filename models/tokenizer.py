@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.blocks import STBlock
@@ -156,9 +155,7 @@ class STTokenizer(Tokenizer):
         pixels = spec.channels * config.patch[0] * config.patch[1]
         tokens, width = self.grid[0] * self.grid[1], config.width
         vq = config.kind == "vq"
-        self.quantizer = (
-            VectorQuantizer(config.codes, config.latent) if vq else FiniteScalarQuantizer(config.levels)
-        )
+        self.quantizer = VectorQuantizer(config.codes, config.latent) if vq else FiniteScalarQuantizer(config.levels)
         self.size, latent = self.quantizer.size, self.quantizer.dim
         self.reach = 1 + (config.reach - 1) * (config.encoder_depth + config.decoder_depth)
         self.patch_in, self.latent_out = nn.Linear(pixels, width), nn.Linear(width, latent)
@@ -166,7 +163,8 @@ class STTokenizer(Tokenizer):
         self.place = nn.ParameterList(nn.Parameter(0.02 * torch.randn(tokens, width)) for _ in range(2))
         depths = (config.encoder_depth, config.decoder_depth)
         self.encoder, self.decoder = (
-            nn.ModuleList(STBlock(width, config.heads, config.reach, self.grid) for _ in range(depth)) for depth in depths
+            nn.ModuleList(STBlock(width, config.heads, config.reach, self.grid) for _ in range(depth))
+            for depth in depths
         )
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
 

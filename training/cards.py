@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from training.presets import Experiment
 
 
-def facts_of(experiment: Experiment, data: Data, minutes: Mapping[str, float], extra: Mapping[str, Any]) -> dict[str, Any]:
+def facts_of(
+    experiment: Experiment, data: Data, minutes: Mapping[str, float], extra: Mapping[str, Any]
+) -> dict[str, Any]:
     """How a world came about, as plain JSON values."""
     manifests = [dataset.manifest for dataset in data.train.datasets]
     return {

@@ -88,9 +88,7 @@ def train_part(part: Part, config: LoopConfig, run: Run, seed: int, autocast: bo
     return part.module
 
 
-def _begin(
-    part: Part, optimiser: Optimiser, average: Average, run: Run, seed: int
-) -> tuple[np.random.Generator, int]:
+def _begin(part: Part, optimiser: Optimiser, average: Average, run: Run, seed: int) -> tuple[np.random.Generator, int]:
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     kept = run.load_resume(part.name)
@@ -136,9 +134,10 @@ def _one_step(
         path = run.folder / "nan_dump.pt"
         torch.save({"module": part.module.state_dict(), "step": step, "loss": value}, path)
         raise FloatingPointError(
-            f"loss of {part.name} is {value} at step {step}; the last good checkpoint is kept, the weights lie in {path}"
+            f"loss of {part.name} is {value} at step {step};"
+            f" the last good checkpoint is kept, the weights lie in {path}"
         )
-    loss.backward()
+    torch.autograd.backward(loss)
     norm = optimiser.step(config.optim.rate(step, config.steps))
     return {"loss": value, **{key: float(log) for key, log in logs.items()}, "gradient": norm}
 

@@ -27,7 +27,8 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         if self.lr <= 0 or not 0 <= self.decay <= 1 or not 0 <= self.average < 1:
-            raise ValueError(f"lr {self.lr} must be positive, decay {self.decay} in [0, 1], average {self.average} in [0, 1)")
+            found = f"lr {self.lr} must be positive, decay {self.decay} in [0, 1], average {self.average} in [0, 1)"
+            raise ValueError(found)
 
     def rate(self, step: int, steps: int) -> float:
         """Learning rate as a share of the peak, at `step` of `steps`."""
@@ -42,7 +43,8 @@ class Optimiser:
 
     def __init__(self, module: nn.Module, config: OptimConfig) -> None:
         self.config = config
-        matrices, rest = [], []
+        matrices: list[nn.Parameter] = []
+        rest: list[nn.Parameter] = []
         for name, parameter in module.named_parameters():
             if not parameter.requires_grad:
                 continue

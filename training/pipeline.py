@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from models.checkpoint import save_world
 from models.dynamics.maskgit import MaskGIT, MaskGITWorld
 from models.latent_actions import LatentActionModel
-from models.tokenizer import PatchTokenizer, Tokenizer
+from models.tokenizer import PatchTokenizer
 from models.world import Window, WorldSpec
 from training.action_table import measure_action_table
 from training.cards import facts_of, write_card
@@ -47,8 +47,14 @@ class Pipeline:
     """One run. `say` gets a line at the beginning and end of every part."""
 
     def __init__(
-        self, experiment: Experiment, data: Data, run: Run, device: str = "cpu", autocast: bool = False,
-        compiled: bool = False, say: Say = lambda line: None,
+        self,
+        experiment: Experiment,
+        data: Data,
+        run: Run,
+        device: str = "cpu",
+        autocast: bool = False,
+        compiled: bool = False,
+        say: Say = lambda line: None,
     ) -> None:
         self.experiment, self.data, self.run, self.device = experiment, data, run, device
         self.autocast, self.compiled, self.say = autocast, compiled, say
@@ -92,10 +98,9 @@ class Pipeline:
 
     def _fit(self, part: Part, config: LoopConfig) -> None:
         if self.compiled:
-            for name, module in part.module.named_modules():
+            for module in part.module.modules():
                 if type(module).__name__ == "STBlock":
                     module.compile(dynamic=False)
-                    del name
         train_part(part, config, self.run, self.experiment.seed, self.autocast)
 
     def _train_tokenizer(self) -> None:
@@ -110,7 +115,8 @@ class Pipeline:
 
         def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
             window = self.data.train.read(self.data.train.draw(rng, config.batch, config.length), config.length)
-            return tokenizer.loss(Window(window.frames.to(self.device)))  # type: ignore[operator, no-any-return]
+            # the learned kinds of tokenizer have a loss, the patch codebook went another way above
+            return tokenizer.loss(Window(window.frames.to(self.device)))  # type: ignore[operator]
 
         preview = lambda module: reconstruction_sheet(module, self.data.held_out)  # noqa: E731
         self._fit(Part("tokenizer", tokenizer, loss, preview), config)
@@ -162,6 +168,3 @@ def start_clips(windows: Windows, context: int, count: int = 12, seed: int = 0) 
     if not clips:
         raise ValueError("nothing moves in the held-out episodes; look at the data: dreamcade inspect DATASET")
     return clips
-
-
-__all__ = ["Data", "PARTS", "Pipeline", "Tokenizer", "asdict", "start_clips"]

@@ -55,7 +55,9 @@ def maskgit(game: str, height: int, width: int, size: Size = "small") -> Experim
 
 def maskgit_vq(game: str, height: int, width: int, size: Size = "small") -> Experiment:
     """Genie's own tokenizer: ST-ViViT with VQ."""
-    return _with_tokenizer(maskgit(game, height, width, size), replace(TokenizerConfig.sized(size), kind="vq", codes=1024))
+    return _with_tokenizer(
+        maskgit(game, height, width, size), replace(TokenizerConfig.sized(size), kind="vq", codes=1024)
+    )
 
 
 def maskgit_fsq(game: str, height: int, width: int, size: Size = "small") -> Experiment:
@@ -82,4 +84,4 @@ def preset(name: str, game: str, height: int, width: int, size: Size = "small") 
     return PRESETS[name](game, height, width, size)
 
 
-__all__ = ["Experiment", "LatentActionConfig", "MaskGITConfig", "PRESETS", "best_patch", "preset"]
+__all__ = ["PRESETS", "Experiment", "LatentActionConfig", "MaskGITConfig", "best_patch", "preset"]

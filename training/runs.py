@@ -1,10 +1,10 @@
 """A run folder: config, metrics, previews, checkpoints; and what it takes to resume exactly.
 
-    config.json       the resolved experiment: an output, never an input
-    metrics.jsonl     one line a report; tb/ holds the same for TensorBoard
-    previews/         PNG
-    parts/            finished parts as safetensors
-    resume/           the part in training: weights, optimiser, random states
+config.json       the resolved experiment: an output, never an input
+metrics.jsonl     one line a report; tb/ holds the same for TensorBoard
+previews/         PNG
+parts/            finished parts as safetensors
+resume/           the part in training: weights, optimiser, random states
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""dreamcade make: from nothing to a world that was measured, within a budget of minutes."""
+"""`dreamcade make`: from nothing to a world that was measured, within a budget of minutes."""
 
 from __future__ import annotations
 
@@ -19,15 +19,23 @@ LEAST = 3.0  # minutes below which nothing useful comes out
 @click.argument("game")
 @click.option("--minutes", default=90.0, show_default=True, help="Budget for collecting, training and measuring.")
 @click.option("--frames", default=100_000, show_default=True, help="Transitions to record for training.")
-@click.option("--out", type=click.Path(), help="Where the world goes (default: saves/worlds/GAME).")
-@click.option("--run", "run_folder", type=click.Path(), help="Run folder (default: saves/runs/GAME-make).")
+@click.option("--out", type=click.Path(), help="Where the world goes.  [default: saves/worlds/GAME]")
+@click.option("--run", "run_folder", type=click.Path(), help="Run folder.  [default: saves/runs/GAME-make]")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted make.")
 @training_options
-def make(game: str, minutes: float, frames: int, out: str | None, run_folder: str | None, resume: bool,
-         **options: Any) -> None:  # fmt: skip
-    """Collect GAME, train a world on it and measure the world, in one go.
+def make(
+    game: str,
+    minutes: float,
+    frames: int,
+    out: str | None,
+    run_folder: str | None,
+    resume: bool,
+    **options: Any,
+) -> None:
+    """Collect GAME (pong, breakout, …), train a world on it and measure the world, in one go.
 
-    The number of training steps follows from how fast this machine turns out to be.
+    How many steps are trained follows from how fast this machine turns out to be. Interrupted? The same command
+    with --resume goes on. At the end it says how to play what was learned.
 
     \b
       dreamcade make pong --minutes 90
@@ -38,7 +46,8 @@ def make(game: str, minutes: float, frames: int, out: str | None, run_folder: st
     from training.windows import open_datasets
 
     if minutes < LEAST:
-        raise ValueError(f"--minutes {minutes:g} is too little for collecting, training and measuring; give {LEAST:g} or more")
+        too_little = f"--minutes {minutes:g} is too little for collecting, training and measuring"
+        raise ValueError(f"{too_little}; give {LEAST:g} or more")
     begin = time.monotonic()
     row = game_named(game)
     train_data, held_out = (ROOT / "saves" / "datasets" / name for name in (row.id, f"{row.id}-held-out"))
@@ -53,8 +62,8 @@ def make(game: str, minutes: float, frames: int, out: str | None, run_folder: st
         left = minutes - spent - min(12.0, 0.15 * minutes)
         experiment = _within(left, datasets, options)
     command = f"dreamcade make {row.id} --minutes {minutes:g}"
-    world = run_training(datasets, folder, target, "dynamics", True, resume and folder.exists(), False, command, options,
-                         experiment)  # fmt: skip
+    going_on = resume and folder.exists()
+    world = run_training(datasets, folder, target, "dynamics", True, going_on, False, command, options, experiment)
     assert world is not None
     click.echo(f"trained after {(time.monotonic() - begin) / 60:.1f} minutes; measuring")
     _evaluate(world, held_out, quick=minutes < 30)
@@ -141,7 +150,8 @@ def _evaluate(world: Path, data: Path, quick: bool) -> None:
 
     from app.commands.evaluate import evaluate
 
-    arguments = [str(world), "--data", str(data), "--split", "all", "--write", "--json", str(world.parent / f"{world.name}.json")]
+    card = world.parent / f"{world.name}.json"
+    arguments = [str(world), "--data", str(data), "--split", "all", "--write", "--json", str(card)]
     if quick:
         arguments += ["--clips", "32", "--dreams", "4", "--dream-frames", "200"]
     result = CliRunner().invoke(evaluate, arguments, catch_exceptions=False)

@@ -1,4 +1,4 @@
-"""dreamcade train: a game's whole world, or one part of it, from recorded frames."""
+"""`dreamcade train`: a game's whole world, or one part of it, from recorded frames."""
 
 from __future__ import annotations
 
@@ -14,20 +14,41 @@ PARTS = ("tokenizer", "lam", "dynamics")
 def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that `train` and `make` share."""
     options = [
-        click.option("--preset", "preset_name", default="maskgit", show_default=True, help="Named experiment."),
         click.option(
-            "--size", type=click.Choice(["tiny", "small", "base", "paper"]), default="small", show_default=True,
-            help="One dial for the size of all parts.",
+            "--preset",
+            "preset_name",
+            default="maskgit",
+            show_default=True,
+            help="Which experiment: maskgit, or with Genie's tokenizer maskgit-vq, or maskgit-fsq.",
         ),
-        click.option("--set", "changes", multiple=True, metavar="KEY=VALUE",
-                     help="Change one value, e.g. --set dynamics.steps=500 or --set family.dynamics.width=128."),
+        click.option(
+            "--size",
+            type=click.Choice(["tiny", "small", "base", "paper"]),
+            default="small",
+            show_default=True,
+            help="One dial for the size of all parts; tiny is for trying things out.",
+        ),
+        click.option(
+            "--set",
+            "changes",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Change one value, as in dynamics.steps=500 or family.dynamics.width=128; may be given several times.",
+        ),
         click.option("--seed", default=0, show_default=True, help="Seed of the weights and of the order of the data."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps."),
-        click.option("--threads", type=int, default=0, help="Torch threads; 0 takes every core."),
-        click.option("--autocast", type=click.Choice(["auto", "on", "off"]), default="auto", show_default=True,
-                     help="bfloat16 matrix products; auto measures whether they pay here."),
-        click.option("--compile", "compiled", is_flag=True, help="torch.compile the blocks: a minute to start, then faster."),
-    ]  # fmt: skip
+        click.option("--threads", type=int, default=0, show_default=True, help="CPU threads; 0 takes every core."),
+        click.option(
+            "--autocast",
+            type=click.Choice(["auto", "on", "off"]),
+            default="auto",
+            show_default=True,
+            help="bfloat16 matrix products; auto measures whether they pay here.",
+        ),
+        click.option(
+            "--compile", "compiled", is_flag=True, help="Compile the blocks: about a minute to start, then faster."
+        ),
+    ]
     for option in reversed(options):
         command = option(command)
     return command
@@ -35,27 +56,38 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @click.argument("what", metavar="GAME|tokenizer|lam|dynamics")
-@click.option("--data", "data", multiple=True, type=click.Path(), help="A data set; may be given several times.")
-@click.option("--run", "run_folder", type=click.Path(), help="Run folder (default: saves/runs/GAME).")
-@click.option("--out", type=click.Path(), help="Where the world goes (default: saves/worlds/GAME).")
+@click.option(
+    "--data", "data", multiple=True, type=click.Path(), help="A data set, or several.  [default: saves/datasets/GAME]"
+)
+@click.option("--run", "run_folder", type=click.Path(), help="Run folder.  [default: saves/runs/GAME]")
+@click.option("--out", type=click.Path(), help="Where the world goes.  [default: saves/worlds/GAME]")
 @click.option("--resume", is_flag=True, help="Go on with the run where it stopped, exactly.")
 @click.option("--override", is_flag=True, help="With --resume: accept a config that differs from the run's.")
 @training_options
-def train(what: str, data: tuple[str, ...], run_folder: str | None, out: str | None, resume: bool, override: bool,
-          **options: Any) -> None:  # fmt: skip
+def train(
+    what: str,
+    data: tuple[str, ...],
+    run_folder: str | None,
+    out: str | None,
+    resume: bool,
+    override: bool,
+    **options: Any,
+) -> None:
     """Fit tokenizer, latent actions and dynamics to recorded frames and write a world.
 
-    GAME trains all three in order; "tokenizer", "lam" or "dynamics" trains the run up to that part and
-    stops. Ctrl-C keeps everything; the same command with --resume goes on from there, bit for bit.
+    GAME (pong, breakout, …) trains all three in order. "tokenizer", "lam" or "dynamics" trains the run up to
+    that part, stops there and writes no world; --resume with GAME goes on with the next part.
+
+    The run folder gets metrics, previews and checkpoints. Ctrl-C loses nothing that was kept there; the same
+    command with --resume goes on bit for bit as if nothing had happened.
 
     \b
       dreamcade train pong --data saves/datasets/pong
       dreamcade train pong --data saves/datasets/pong --resume
       dreamcade train tokenizer --data saves/datasets/pong --preset maskgit-vq
     """
-    from training.windows import open_datasets
-
     from models.checkpoint import ROOT
+    from training.windows import open_datasets
 
     part = what if what in PARTS else None
     paths = data or ((str(ROOT / "saves" / "datasets" / what),) if part is None else ())
@@ -67,7 +99,8 @@ def train(what: str, data: tuple[str, ...], run_folder: str | None, out: str | N
     command = f"dreamcade train {what} {shown}".strip()
     world = run_training(datasets, folder, target, part or "dynamics", part is None, resume, override, command, options)
     if world is None:
-        click.echo(f"{part} is done; go on with: dreamcade train {game} {shown} --run {folder} --resume".replace("  ", " "))
+        further = f"dreamcade train {game} {shown} --run {folder} --resume".replace("  ", " ")
+        click.echo(f"{part} is done; go on with: {further}")
     else:
         click.echo(f"world written to {world}; play it: dreamcade play {world}")
 
@@ -94,9 +127,17 @@ def choose_device(choice: str) -> str:
 
 
 def run_training(
-    datasets: list[Any], folder: Path, target: Path, until: str, finish: bool, resume: bool, override: bool,
-    command: str, options: dict[str, Any], experiment: Any = None,
-) -> Path | None:  # fmt: skip
+    datasets: list[Any],
+    folder: Path,
+    target: Path,
+    until: str,
+    finish: bool,
+    resume: bool,
+    override: bool,
+    command: str,
+    options: dict[str, Any],
+    experiment: Any = None,
+) -> Path | None:
     """Train a run up to a part, and write the world if `finish`. Returns the world's folder or None."""
     import os
     from dataclasses import asdict, replace
@@ -116,12 +157,14 @@ def run_training(
     if experiment is None:
         experiment = preset(options["preset_name"], manifest.game, manifest.height, manifest.width, options["size"])
         experiment = apply_overrides(replace(experiment, seed=options["seed"]), options["changes"])
-    run = Run(folder, {"experiment": asdict(experiment), "data": [str(found.manifest.seed) for found in datasets]},
-              resume, override)  # fmt: skip
+    facts = {"experiment": asdict(experiment), "data": [str(found.manifest.seed) for found in datasets]}
+    run = Run(folder, facts, resume, override)
     train_split, held_out = Windows(datasets, "train"), _held_out(datasets)
     autocast = options["autocast"] == "on" or (options["autocast"] == "auto" and bf16_pays(device))
-    click.echo(f"{train_split.frames} frames of {manifest.game}; {device}, {torch.get_num_threads()} threads,"
-               f" bf16 autocast {'on' if autocast else 'off'}; run {folder}")  # fmt: skip
+    click.echo(
+        f"{train_split.frames} frames of {manifest.game}; {device}, {torch.get_num_threads()} threads,"
+        f" bf16 autocast {'on' if autocast else 'off'}; run {folder}"
+    )
     pipeline = Pipeline(experiment, Data(train_split, held_out), run, device, autocast, options["compiled"], click.echo)
     try:
         pipeline.train(until)
