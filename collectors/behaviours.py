@@ -80,7 +80,7 @@ class Sticky:
 
 
 class Scripted(Sticky):
-    """Plays by a rule, held for 1 or 2 steps; three decisions in ten are random holds as in Sticky."""
+    """Plays by a rule, asked anew each step; a share NOISE of its decisions are random holds as in Sticky."""
 
     def __init__(self, game: Game) -> None:
         super().__init__(len(game.action_names))

@@ -115,8 +115,7 @@ class Pipeline:
 
         def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
             window = self.data.train.read(self.data.train.draw(rng, config.batch, config.length), config.length)
-            # the learned kinds of tokenizer have a loss, the patch codebook went another way above
-            return tokenizer.loss(Window(window.frames.to(self.device)))  # type: ignore[operator]
+            return tokenizer.loss(Window(window.frames.to(self.device)))  # type: ignore[operator]  # learned ones have it
 
         preview = lambda module: reconstruction_sheet(module, self.data.held_out)  # noqa: E731
         self._fit(Part("tokenizer", tokenizer, loss, preview), config)
