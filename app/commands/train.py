@@ -33,7 +33,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "changes",
             multiple=True,
             metavar="KEY=VALUE",
-            help="Change one value, as in dynamics.steps=500 or family.dynamics.width=128; may be given several times.",
+            help="Change one value, as in dynamics.steps=500 or family.dynamics.depth=4; may be repeated.",
         ),
         click.option("--seed", default=0, show_default=True, help="Seed of the weights and of the order of the data."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps."),
@@ -57,7 +57,11 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @click.argument("what", metavar="GAME|tokenizer|lam|dynamics")
 @click.option(
-    "--data", "data", multiple=True, type=click.Path(), help="A data set, or several.  [default: saves/datasets/GAME]"
+    "--data",
+    "data",
+    multiple=True,
+    type=click.Path(),
+    help="A data set; may be repeated.  [default: saves/datasets/GAME]",
 )
 @click.option("--run", "run_folder", type=click.Path(), help="Run folder.  [default: saves/runs/GAME]")
 @click.option("--out", type=click.Path(), help="Where the world goes.  [default: saves/worlds/GAME]")
