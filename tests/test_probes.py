@@ -29,14 +29,11 @@ def recorded():
         if held == 0:
             key, held = keys[rng.integers(6)], rng.integers(1, 9)
         held -= 1
-        screens, rams = [], []
-        for raw in range(4):
+        for _ in range(4):
             ale.act(key)
-            if raw >= 2:
-                screens.append(ale.getScreenRGB())
-                rams.append(ale.getRAM().copy())
-        frames.append(np.maximum(*screens)[2:210:2, ::2])
-        truth.append(pong.objects(tuple(rams), (2, 210), 104, 80))
+        frames.append(ale.getScreenRGB()[2:210:2, ::2])
+        ram = ale.getRAM()
+        truth.append(pong.objects((ram, ram), (2, 210), 104, 80, decimated=True))
         if ale.game_over():
             ale.reset_game()
     return np.stack(frames), np.stack(truth)
