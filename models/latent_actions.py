@@ -37,7 +37,8 @@ class LatentActionConfig:
     free_share: share of training in which the decoder learns without codes; balance: how far the use
     of the codes is evened out, from 0, not at all, to 1, wholly; sharpness: what the costs are multiplied
     with before the posterior, more than 1 for codes that part ways soon; extra: unchanged places a frame, on
-    average, that the loss looks at beside those where something is to be seen.
+    average, that the loss looks at beside those where something is to be seen; tries: transitions of a
+    batch on which every code is tried.
     """
 
     codes: int = 8
@@ -46,10 +47,11 @@ class LatentActionConfig:
     depth: int = 3
     reach: int = 5
     channels: int = 24
-    free_share: float = 0.25
+    free_share: float = 0.5
     balance: float = 0.5
     sharpness: float = 4.0
     extra: float = 2.0
+    tries: int = 64
 
     def __post_init__(self) -> None:
         if not 2 <= self.codes <= 64:
@@ -68,7 +70,7 @@ class LatentActionConfig:
             "base": {"width": 256, "heads": 8, "depth": 6, "channels": 48},
             "paper": {"width": 1024, "heads": 16, "depth": 20, "channels": 96, "reach": 16},
         }
-        return cls(**dials[size])  # type: ignore[arg-type]  # one literal table, checked by __post_init__
+        return cls(**dials[size])
 
 
 class ChangeEncoder(nn.Module):
@@ -159,6 +161,9 @@ class LatentActionModel(nn.Module):
             x = self.remember(tokens[:, :-1], table).flatten(0, 1)
         changed = past != future
         places = changed | self._foreground(tokens) | (torch.rand(past.shape, device=past.device) < self._share(past))
+        if not free:
+            tried = torch.randperm(len(past), device=past.device)[: self.config.tries]
+            x, past, future, changed, places = (each[tried] for each in (x, past, future, changed, places))
         row = places.nonzero()[:, 0]  # which transition each of the K places belongs to
         weight = torch.where(changed[places], 1.0, 0.25)
         x, present, target = x[places], past[places], future[places]
@@ -174,7 +179,8 @@ class LatentActionModel(nn.Module):
             return (alone * weight).sum() / changed.sum().clamp(min=1), logs
         each = torch.stack([entropy(code) for code in range(self.config.codes)], dim=1)  # [K, A]
         cost = each.new_zeros(len(past), self.config.codes).index_add(0, row, each * weight[:, None])
-        logits = self.encoder(to_float(frames)).flatten(0, 1)  # [B·(T-1), A]
+        pairs = torch.stack([frames[:, :-1], frames[:, 1:]], dim=2).flatten(0, 1)[tried]
+        logits = self.encoder(to_float(pairs))[:, 0]  # [K, A]
         share = self._posterior(cost.detach() * self.config.sharpness, logits.detach())
         rebuild = (share * cost).sum() / changed.sum().clamp(min=1)
         read = F.cross_entropy(logits, share)
@@ -186,6 +192,26 @@ class LatentActionModel(nn.Module):
             "perplexity": torch.tensor(perplexity(used)),
         }
         return rebuild + read, logs
+
+    @torch.no_grad()
+    def gain(self, frames: Tensor, tokens: Tensor) -> dict[str, float]:
+        """What the codes are worth to this model's own decoder, on changed tokens.
+
+        frames: uint8 [B, T, C, H, W], tokens: int64 [B, T, N] of them. Returns cross-entropies in nats with
+        the codes read off the frames, with the same codes shuffled over the batch and with no code, and
+        `gain`, shuffled over inferred.
+        """
+        table, codes = self.table(), self.infer(frames).flatten()
+        past, future = tokens[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(0, 1)
+        changed = past != future
+        x, row = self.remember(tokens[:, :-1], table).flatten(0, 1)[changed], changed.nonzero()[:, 0]
+        order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(0)).to(codes.device)
+        tried = {"inferred": codes, "shuffled": codes[order], "none": torch.full_like(codes, self.config.codes)}
+        found = {
+            name: float(F.cross_entropy(self.tell(x, given[row], past[changed], table), future[changed]))
+            for name, given in tried.items()
+        }
+        return {**found, "gain": found["shuffled"] / max(found["inferred"], 1e-9)}
 
     def _foreground(self, tokens: Tensor) -> Tensor:
         """bool [B·(T-1), N]: where, before or after, there is not what mostly is there in this batch."""

@@ -142,6 +142,10 @@ class PatchCodebook(nn.Module):
         self.register_buffer("hash_weights", weights, persistent=False)
         self.hash_weights: Tensor
         self._sorted: tuple[Tensor, Tensor, Tensor] | None = None
+        self.register_load_state_dict_post_hook(lambda book, _: book._forget())  # type: ignore[no-untyped-call]
+
+    def _forget(self) -> None:
+        self._sorted = None
 
     def fit(self, patches: Tensor, counts: Tensor) -> None:
         """patches: uint8 [K, D] distinct, counts: int64 [K]; the V most frequent become the book."""

@@ -120,11 +120,12 @@ class Pipeline:
         preview = lambda module: reconstruction_sheet(module, self.data.held_out)  # noqa: E731
         self._fit(Part("tokenizer", tokenizer, loss, preview), config)
 
-    def _tokens(self) -> TokenCache:
-        return tokenize(self.data.train, self.world.tokenizer, self.run.folder / "cache", self.device)
+    def _tokens(self, windows: Windows | None = None) -> TokenCache:
+        return tokenize(windows or self.data.train, self.world.tokenizer, self.run.folder / "cache", self.device)
 
     def _train_lam(self) -> None:
-        lam, config, cache = self.world.latent_actions, self.experiment.lam, self._tokens()
+        lam, config = self.world.latent_actions, self.experiment.lam
+        cache = self._tokens(self.data.train.played_by(self.experiment.lam_behaviours))
 
         def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
             places = cache.windows.draw(rng, config.batch, config.length)

@@ -18,7 +18,9 @@ PATCHES = range(16, 3, -1)
 class Experiment:
     """Everything that decides what a run makes, but for its data.
 
-    minutes: how long each part took on two CPU cores, which divides up a budget of minutes.
+    lam_behaviours: whose play the LAM learns from, where the data has any of it. Play that follows from
+    the picture or from its own past tells a decoder with a memory what comes next, and then the codes
+    need not.
     """
 
     game: str
@@ -27,6 +29,7 @@ class Experiment:
     lam: LoopConfig = field(default_factory=LoopConfig)
     dynamics: LoopConfig = field(default_factory=LoopConfig)
     seed: int = 0
+    lam_behaviours: tuple[str, ...] = ("random",)
 
 
 def best_patch(height: int, width: int) -> tuple[int, int]:
@@ -48,8 +51,8 @@ def maskgit(game: str, height: int, width: int, size: Size = "small") -> Experim
         game=game,
         family=family,
         tokenizer=LoopConfig(steps=2000, batch=16, length=4, optim=OptimConfig(lr=1e-3)),
-        lam=LoopConfig(steps=1500, batch=32, length=6, optim=OptimConfig(lr=3e-3)),
-        dynamics=LoopConfig(steps=4000, batch=24, length=9, optim=OptimConfig(lr=3e-3)),
+        lam=LoopConfig(steps=600, batch=32, length=6, optim=OptimConfig(lr=3e-3, decay=0.3)),
+        dynamics=LoopConfig(steps=2200, batch=24, length=10, optim=OptimConfig(lr=3e-3)),
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,14 @@ class Windows:
             total = sum(len(dataset.episodes) for dataset in datasets)
             raise ValueError(f"no episodes in the {split} split of {total} episodes; collect more frames")
         self.lengths = np.array([ref.frames for _, ref in self.episodes])
+
+    def played_by(self, behaviours: Sequence[str]) -> Windows:
+        """Only the episodes of these behaviours; all of them where there is none."""
+        kept = [(dataset, ref) for dataset, ref in self.episodes if ref.behaviour in behaviours]
+        part = copy.copy(self)
+        part.episodes = kept or self.episodes
+        part.lengths = np.array([ref.frames for _, ref in part.episodes])
+        return part
 
     @property
     def frames(self) -> int:

@@ -32,7 +32,8 @@ from models.world import Sampling, State, Window, WorldSpec, check_action
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaskGITConfig:
-    """width, heads, depth: of the transformer; reach: frames that temporal attention looks over.
+    """width, heads, depth: of the transformer; reach: frames that temporal attention looks over;
+    first: number of the first frame to be guessed, the ones before it are context only.
 
     whole: share of frames trained fully masked, as at play (the others at a rate U(0.5, 1));
     own_share: share of batches whose past is partly replaced by the model's own guesses; own_rate:
@@ -40,10 +41,11 @@ class MaskGITConfig:
     on, with weight `easy`, which leaves the expected loss as it is and saves most of its cost.
     """
 
-    width: int = 192
-    heads: int = 6
-    depth: int = 5
+    width: int = 128
+    heads: int = 4
+    depth: int = 4
     reach: int = 8
+    first: int = 3
     whole: float = 0.5
     own_share: float = 0.3
     own_rate: float = 0.3
@@ -52,8 +54,8 @@ class MaskGITConfig:
     def __post_init__(self) -> None:
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not divisible by {self.heads} heads")
-        if self.reach < 2 or self.depth < 1 or self.easy < 1:
-            raise ValueError(f"reach {self.reach} must be 2 or more, depth {self.depth} and easy {self.easy} 1 or more")
+        if self.reach < 2 or self.depth < 1 or self.easy < 1 or self.first < 1:
+            raise ValueError(f"reach {self.reach} must be 2 or more; depth, easy and first 1 or more")
         for name in ("whole", "own_share", "own_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], found {getattr(self, name)}")
@@ -62,12 +64,12 @@ class MaskGITConfig:
     def sized(cls, size: Size) -> MaskGITConfig:
         """One dial: everything that follows from how large it may be."""
         dials = {
-            "tiny": {"width": 32, "heads": 2, "depth": 2, "reach": 4},
+            "tiny": {"width": 32, "heads": 2, "depth": 2, "reach": 4, "first": 1},
             "small": {},
             "base": {"width": 384, "heads": 8, "depth": 8, "reach": 16},
             "paper": {"width": 512, "heads": 8, "depth": 12, "reach": 16},
         }
-        return cls(**dials[size])  # type: ignore[arg-type]  # one literal table, checked by __post_init__
+        return cls(**dials[size])
 
 
 class MaskGIT(nn.Module):
@@ -132,15 +134,20 @@ class MaskGIT(nn.Module):
         return logits.scatter_add(-1, before[..., None], self.stay(x).to(logits.dtype))
 
     def loss(self, tokens: Tensor, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy on hidden tokens, never on the first frame. tokens: [B, T, N], actions: [B, T-1]."""
+        """Cross-entropy on hidden tokens, never on the prompt. tokens: [B, T, N], actions: [B, T-1].
+
+        Raises ValueError where the window has no frame to guess.
+        """
+        if tokens.shape[1] <= self.config.first:
+            raise ValueError(f"windows of {tokens.shape[1]} frames are too short; use {self.config.first + 1} or more")
         table = self.table()
-        context = tokens[:, :-1]
+        context, first = tokens[:, :-1], self.config.first
         if torch.rand(()) < self.config.own_share:
             context = self._own_context(tokens, actions, table.detach())
-        future, before = tokens[:, 1:], context
+        future, before = tokens[:, first:], context[:, first - 1 :]
         masked = self._mask(future)
         features = self._both_streams(context, future, masked, actions, table)
-        changed = future != tokens[:, :-1]
+        changed = future != tokens[:, first - 1 : -1]
         hard = changed | (future != before)
         drawn = masked & (hard | (torch.rand(masked.shape, device=masked.device) < 1 / self.config.easy))
         logits = self.logits(features[drawn], before[drawn], table).float()
@@ -156,15 +163,14 @@ class MaskGIT(nn.Module):
         }
         return loss, logs
 
-    def _both_streams(
-        self, context: Tensor, future: Tensor, masked: Tensor, actions: Tensor, table: Tensor
-    ) -> Tensor:
-        """context: frames 1…T-1, future: frames 2…T → features of the future frames [B, T-1, N, D]."""
+    def _both_streams(self, context: Tensor, future: Tensor, masked: Tensor, actions: Tensor, table: Tensor) -> Tensor:
+        """context: frames 0…T-2, future: frames F…T-1 → features of the future frames [B, T-F, N, D]."""
+        first = context.shape[1] - future.shape[1] + 1
         none = torch.full_like(actions[:, :1], self.actions)
         kept = self.read(context, context[:, 0], torch.cat([none, actions[:, :-1]], dim=1), table)
-        offset = causal_offset(context.shape[1], context.device) + 1
+        offset = causal_offset(context.shape[1], context.device)[first - 1 :] + 1
         past = [Past(own, offset) for own in kept]
-        return self.guess(future, masked, context, actions, table, past)
+        return self.guess(future, masked, context[:, first - 1 :], actions[:, first - 1 :], table, past)
 
     def _mask(self, future: Tensor) -> Tensor:
         """bool [B, T, N]: Bernoulli at a rate U(0.5, 1) a frame, or everything."""
@@ -175,21 +181,28 @@ class MaskGIT(nn.Module):
 
     @torch.no_grad()
     def _own_context(self, tokens: Tensor, actions: Tensor, table: Tensor) -> Tensor:
-        """Frames 1…T-1, in which some tokens are the model's own one-pass guesses."""
-        context, future = tokens[:, :-1], tokens[:, 1:]
+        """Frames 0…T-2, in which some tokens are the model's own one-pass guesses."""
+        context, first = tokens[:, :-1], self.config.first
+        future, before = tokens[:, first:], context[:, first - 1 :]
         masked = torch.ones_like(future, dtype=torch.bool)
         features = self._both_streams(context, future, masked, actions, table)
-        doubt = (torch.rand(future.shape, device=future.device) < 0.25) | (future != context)
-        logits = self.logits(features[doubt], context[doubt], table).float()
+        doubt = (torch.rand(future.shape, device=future.device) < 0.25) | (future != before)
+        logits = self.logits(features[doubt], before[doubt], table).float()
         guess = future.clone()
         guess[doubt] = torch.multinomial(logits.softmax(-1), 1)[:, 0]
         rate = self.config.own_rate * torch.rand((len(tokens), 1, 1), device=tokens.device)
         swap = torch.rand(future.shape, device=tokens.device) < rate
         own = torch.where(swap, guess, future)
-        return torch.cat([tokens[:, :1], own[:, :-1]], dim=1)
+        return torch.cat([tokens[:, :first], own[:, :-1]], dim=1)
 
     def draw(
-        self, before: Tensor, action: Tensor, past: Sequence[Past], table: Tensor, steps: int, temperature: float,
+        self,
+        before: Tensor,
+        action: Tensor,
+        past: Sequence[Past],
+        table: Tensor,
+        steps: int,
+        temperature: float,
         chance: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """One frame: before [B, N], action [B] → tokens [B, N] and the entropy each was drawn at [B, N].
@@ -358,10 +371,16 @@ class MaskGITWorld(nn.Module):
         return self.latent_actions.infer(frames.to(self.dynamics.place.device))
 
     @torch.inference_mode()
+    def code_gain(self, frames: Tensor) -> dict[str, float]:
+        """uint8 [B, T, C, H, W] → what the codes are worth to the LAM's own decoder."""
+        frames = frames.to(self.dynamics.place.device)
+        return self.latent_actions.gain(frames, self.tokenizer.encode(frames))
+
+    @torch.inference_mode()
     def reconstruct(self, frames: Tensor) -> Tensor:
         """uint8 [B, T, C, H, W] → the same through the tokens."""
         return self.tokenizer.reconstruct(frames.to(self.dynamics.place.device))
 
     def uncertainty(self, state: State) -> Tensor:
         """Entropy in nats of each token when it was drawn: [B, rows, columns]."""
-        return state["entropy"].unflatten(1, self.tokenizer.grid)
+        return state["entropy"].reshape(-1, *self.tokenizer.grid)
