@@ -1,0 +1,100 @@
+"""The LAM finds the three moves of a player nobody told it about, past a ball that moves by itself."""
+
+from dataclasses import replace
+
+import block_play
+import pytest
+import torch
+
+from models.latent_actions import LatentActionConfig, LatentActionModel
+from models.tokenizer import TokenizerConfig
+
+STEPS = 300
+
+
+def untrained(codes: int = 8) -> tuple[LatentActionModel, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A LAM, frames, their tokens and which way the player went."""
+    torch.manual_seed(0)
+    window, went = block_play.play(64, 12, seed=1)
+    tokenizer = replace(TokenizerConfig.sized("tiny"), patch=block_play.PATCH, codes=64).build(block_play.SPEC)
+    tokenizer.fit(iter(window.frames))
+    config = replace(LatentActionConfig.sized("tiny"), codes=codes)
+    lam = LatentActionModel(config, block_play.SPEC, tokenizer)
+    return lam, window.frames, tokenizer.encode(window.frames), went
+
+
+def train(lam: LatentActionModel, frames: torch.Tensor, tokens: torch.Tensor, steps: int = STEPS) -> list[dict]:
+    adam = torch.optim.Adam(lam.parameters(), lr=4e-3)
+    told = []
+    for step in range(steps):
+        rows = torch.randint(0, len(frames), (16,))
+        first = int(torch.randint(0, frames.shape[1] - 5, ()))
+        loss, logs = lam.loss(frames[rows, first : first + 5], tokens[rows, first : first + 5], step / steps)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        told.append({"loss": loss.item(), **{key: float(value) for key, value in logs.items()}})
+    return told
+
+
+@pytest.fixture(scope="module")
+def course() -> tuple[LatentActionModel, list[dict]]:
+    """A LAM after its training, and what its loss told on the way."""
+    lam, frames, tokens, _ = untrained()
+    told = train(lam, frames, tokens)
+    return lam.eval(), told
+
+
+@pytest.fixture(scope="module")
+def trained(course: tuple[LatentActionModel, list[dict]]) -> LatentActionModel:
+    return course[0]
+
+
+def test_codes_agree_with_the_moves_nobody_told(trained: LatentActionModel) -> None:
+    window, went = block_play.play(48, 12, seed=99)  # unseen play
+    codes = trained.infer(window.frames)
+    counts = torch.zeros(8, 3, dtype=torch.int64)
+    counts.index_put_((codes.flatten(), went.flatten()), torch.tensor(1), accumulate=True)
+    assert counts.sum(0).min() > 100  # all three moves are in the play
+    agreement = counts.amax(1).sum() / counts.sum()
+    assert agreement >= 0.8, counts
+    assert (counts.argmax(1)[counts.sum(1) > 0]).unique().numel() == 3  # each move has a code of its own
+
+
+def test_infer_is_deterministic_in_range_and_causal(trained: LatentActionModel) -> None:
+    frames = block_play.play(4, 9, seed=3)[0].frames
+    codes = trained.infer(frames)
+    assert (codes.dtype, codes.shape) == (torch.int64, (4, 8))
+    assert 0 <= int(codes.min()) <= int(codes.max()) < 8
+    assert torch.equal(codes, trained.infer(frames))
+    assert torch.equal(codes[:, :4], trained.infer(frames[:, :5]))
+    assert torch.equal(codes[2:3], trained.infer(frames[2:3]))
+
+
+def test_the_code_is_worth_something_to_the_decoder(course: tuple[LatentActionModel, list[dict]]) -> None:
+    told = course[1]
+    last = told[-30:]
+    free, coded = (sum(line[key] for line in last) / 30 for key in ("free_ce", "code_ce"))
+    assert coded < 0.7 * free
+    assert all(torch.isfinite(torch.tensor(line["loss"])) for line in told)
+
+
+def test_number_of_codes_is_kept() -> None:
+    lam, frames, tokens, _ = untrained(codes=3)
+    train(lam, frames, tokens, steps=6)
+    assert set(lam.infer(frames).unique().tolist()) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"codes": 1}, r"number of latent actions must be in \[2, 64\], found 1"),
+        ({"codes": 65}, "found 65"),
+        ({"width": 30, "heads": 4}, "width 30 is not divisible by 4 heads"),
+        ({"free_share": 1.0}, "free_share 1.0"),
+        ({"balance": -0.1}, "balance -0.1"),
+    ],
+)
+def test_bad_configs_say_why(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(LatentActionConfig.sized("tiny"), **changes)

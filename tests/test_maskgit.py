@@ -1,0 +1,267 @@
+"""The dynamics: what it learns of a game, what its loss looks at, and how a frame is drawn."""
+
+from dataclasses import replace
+
+import block_play
+import pytest
+import torch
+
+from models.blocks import KeysValues, Past
+from models.dynamics.maskgit import MaskGIT, MaskGITConfig, past_of
+from models.tokenizer import TokenizerConfig
+
+TINY = MaskGITConfig.sized("tiny")
+PLAIN = replace(TINY, whole=1.0, own_share=0.0, easy=1)  # nothing left to chance in the loss
+GRID, PLACES, TOKENS = (3, 4), 12, 32
+
+
+def made(config: MaskGITConfig = PLAIN, actions: int = 3) -> MaskGIT:
+    torch.manual_seed(0)
+    return MaskGIT(config, torch.randn(TOKENS, 6), GRID, actions)
+
+
+def train(dynamics: MaskGIT, batch, steps: int, lr: float = 5e-3) -> list[float]:
+    adam = torch.optim.Adam(dynamics.parameters(), lr=lr)
+    losses = []
+    for _ in range(steps):
+        loss, _ = dynamics.loss(*batch())
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        losses.append(loss.item())
+    return losses
+
+
+def rough(dynamics: MaskGIT) -> MaskGIT:
+    """Weights that matter everywhere, as after training."""
+    torch.manual_seed(4)
+    with torch.no_grad():
+        for parameter in dynamics.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return dynamics.requires_grad_(False)
+
+
+def past_after(dynamics: MaskGIT, tokens: torch.Tensor, actions: torch.Tensor) -> list[Past]:
+    """What frames [B, T, N] and the actions [B, T-1] between them offer to the next frame."""
+    led = torch.nn.functional.pad(actions, (1, 0), value=dynamics.actions)
+    kept = dynamics.read(tokens, tokens[:, 0], led, dynamics.table())
+    keys, values = (torch.stack([own[i] for own in kept], dim=1) for i in (0, 1))
+    return past_of(keys, values, torch.full((len(tokens),), keys.shape[4]))
+
+
+def some_play(batch: int = 2, length: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(9)
+    tokens = torch.randint(0, TOKENS, (batch, length, PLACES), generator=generator)
+    return tokens, torch.randint(0, 3, (batch, length - 1), generator=generator)
+
+
+@pytest.fixture(scope="module")
+def overfitted() -> tuple[MaskGIT, torch.Tensor, torch.Tensor, list[float]]:
+    """Dynamics that knows one window of the block game by heart, in patches of its own."""
+    window, _ = block_play.play(1, 7, seed=5)
+    tokenizer = replace(TokenizerConfig.sized("tiny"), patch=block_play.PATCH, codes=TOKENS).build(block_play.SPEC)
+    tokenizer.fit(iter(window.frames))
+    tokens = tokenizer.encode(window.frames)
+    torch.manual_seed(0)
+    dynamics = MaskGIT(TINY, tokenizer.features(), GRID, 3)
+    losses = train(dynamics, lambda: (tokens, window.actions), 250)
+    return dynamics.requires_grad_(False), tokens, window.actions, losses
+
+
+def test_overfits_a_window(overfitted) -> None:
+    losses = overfitted[3]
+    assert sum(losses[-20:]) < sum(losses[:20]) / 20
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_draws_what_it_knows_by_heart(overfitted, steps: int, temperature: float) -> None:
+    dynamics, tokens, actions, _ = overfitted
+    chance = torch.rand(1, steps, PLACES, generator=torch.Generator().manual_seed(1))
+    for t in range(1, 7):
+        past = past_after(dynamics, tokens[:, :t], actions[:, : t - 1])
+        grid, entropy = dynamics.draw(
+            tokens[:, t - 1], actions[:, t - 1], past, dynamics.table(), steps, temperature, chance
+        )
+        assert torch.equal(grid, tokens[:, t])
+        assert entropy.max() < 0.7
+
+
+def test_loss_falls_to_nothing_while_the_first_frame_is_noise() -> None:
+    """Nobody can foretell noise; so what remains of the loss would tell if the prompt were in it."""
+    dynamics = made()
+    fixed, actions = some_play(4, 4)
+    fixed = fixed[:1].expand(4, -1, -1)  # the frames after the first are always the same
+
+    def batch() -> tuple[torch.Tensor, torch.Tensor]:
+        noise = torch.randint(0, TOKENS, (4, 1, PLACES))
+        return torch.cat([noise, fixed[:, 1:]], dim=1), actions
+
+    losses = train(dynamics, batch, 250)
+    nothing = torch.tensor(TOKENS).log().item()
+    assert losses[0] > 0.8 * nothing
+    assert sum(losses[-20:]) / 20 < 0.1 * nothing / 4  # one frame of noise in four would leave a quarter
+
+
+def test_context_frames_are_read_and_not_guessed() -> None:
+    """With `first` = 3 frames 1 and 2 are no target either, and a window without a target is refused."""
+    dynamics = made(replace(PLAIN, first=3))
+    fixed, actions = some_play(4, 5)
+    fixed = fixed[:1].expand(4, -1, -1)
+
+    def batch() -> tuple[torch.Tensor, torch.Tensor]:
+        noise = torch.randint(0, TOKENS, (4, 3, PLACES))
+        return torch.cat([noise, fixed[:, 3:]], dim=1), actions
+
+    losses = train(dynamics, batch, 250)
+    assert sum(losses[-20:]) / 20 < 0.1
+    with pytest.raises(ValueError, match="windows of 3 frames are too short; use 4 or more"):
+        dynamics.loss(fixed[:, :3], actions[:, :2])
+
+
+def test_loss_sees_the_past_the_action_and_only_them() -> None:
+    dynamics = rough(made())
+    tokens, actions = some_play(1, 6)
+    before = dynamics.loss(tokens, actions)[0]
+    assert torch.equal(before, dynamics.loss(tokens, actions)[0])
+    for t in range(5):
+        other = actions.clone()
+        other[0, t] = (other[0, t] + 1) % 3
+        assert not torch.equal(before, dynamics.loss(tokens, other)[0]), t
+    x = features(dynamics, tokens, actions)
+    changed = tokens.clone()
+    changed[:, 3] = (changed[:, 3] + 1) % TOKENS
+    moved = (features(dynamics, changed, actions) - x).abs().amax(dim=(0, 2, 3))
+    assert (moved[:3] == 0).all()  # frames 1, 2 and 3 are guessed without seeing frame 3
+    assert (moved[3:] > 1e-4).all()
+
+
+def features(dynamics: MaskGIT, tokens: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+    """Features of frames 1 … T-1, each guessed from nothing but the frames before it: [1, T-1, N, D]."""
+    table, found = dynamics.table(), []
+    for t in range(1, tokens.shape[1]):
+        past = past_after(dynamics, tokens[:, :t], actions[:, : t - 1])
+        hidden = torch.ones(1, 1, PLACES, dtype=torch.bool)
+        before, action = tokens[:, t - 1 : t], actions[:, t - 1 : t]
+        found.append(dynamics.guess(tokens[:, t : t + 1], hidden, before, action, table, past))
+    return torch.cat(found, dim=1)
+
+
+def test_training_is_what_happens_at_play() -> None:
+    """The loss over a whole window is the cross-entropy of each frame, foretold from a cache as at play."""
+    dynamics = rough(made())
+    tokens, actions = some_play(1, 6)
+    logits = dynamics.logits(features(dynamics, tokens, actions), tokens[:, :-1], dynamics.table())
+    entropy = torch.nn.functional.cross_entropy(logits.flatten(0, 2), tokens[:, 1:].flatten(), reduction="sum")
+    hard = (tokens[:, 1:] != tokens[:, :-1]).sum()
+    torch.testing.assert_close(dynamics.loss(tokens, actions)[0], entropy / hard, atol=1e-4, rtol=1e-4)
+
+
+def test_hidden_tokens_are_hidden_and_seen_ones_are_seen() -> None:
+    dynamics = rough(made())
+    tokens, actions = some_play(1, 3)
+    past, table = past_after(dynamics, tokens[:, :2], actions[:, :1]), dynamics.table()
+    masked = torch.zeros(1, 1, PLACES, dtype=torch.bool)
+    masked[..., :6] = True
+
+    def look(grid: torch.Tensor) -> torch.Tensor:
+        return dynamics.guess(grid, masked, tokens[:, 1:2], actions[:, 1:], table, past)
+
+    for place, seen in ((2, False), (8, True)):
+        other = tokens[:, 2:].clone()
+        other[..., place] = (other[..., place] + 1) % TOKENS
+        assert torch.equal(look(other), look(tokens[:, 2:])) is not seen
+
+
+def test_reading_frame_by_frame_with_a_cache_is_reading_all_at_once() -> None:
+    dynamics = rough(made())
+    tokens, actions = some_play(2, 8)
+    table, reach = dynamics.table(), TINY.reach - 1
+    led = torch.nn.functional.pad(actions, (1, 0), value=dynamics.actions)
+    whole = dynamics.read(tokens, tokens[:, 0], led, table)
+    width = TINY.width // TINY.heads
+    keys = torch.full((2, TINY.depth, PLACES, TINY.heads, reach, width), 1e4)  # rubbish where nothing was yet
+    values, filled = keys.clone(), torch.zeros(2, dtype=torch.int64)
+    for t in range(8):
+        first = tokens[:, max(0, t - 1)]
+        past = past_of(keys, values, filled)
+        kept = dynamics.read(tokens[:, t : t + 1], first, led[:, t : t + 1], table, past)
+        for block in range(TINY.depth):
+            for one, all_at_once in zip(kept[block], whole[block], strict=True):
+                torch.testing.assert_close(one[..., 0, :], all_at_once[..., t, :], atol=1e-4, rtol=1e-3)
+        keys, values = (
+            torch.cat([old[..., 1:, :], torch.stack([own[i] for own in kept], dim=1)], dim=4)
+            for i, old in enumerate((keys, values))
+        )
+        filled = (filled + 1).clamp(max=reach)
+
+
+def test_past_counts_back_from_the_present() -> None:
+    keys = torch.zeros(2, 1, PLACES, 2, 3, 4)
+    (past,) = past_of(keys, keys, torch.tensor([3, 1]))
+    assert past.offset.tolist() == [[[3, 2, 1]], [[0, 0, 1]]]
+    assert isinstance(past.memory, KeysValues)
+
+
+def test_one_greedy_pass_is_the_argmax() -> None:
+    dynamics = rough(made())
+    tokens, actions = some_play(3, 5)
+    past, table = past_after(dynamics, tokens[:, :4], actions[:, :3]), dynamics.table()
+    hidden = torch.ones(3, 1, PLACES, dtype=torch.bool)
+    x = dynamics.guess(tokens[:, 3:4], hidden, tokens[:, 3:4], actions[:, 3:], table, past)
+    logits = dynamics.logits(x[:, 0], tokens[:, 3], table)
+    grid, entropy = dynamics.draw(tokens[:, 3], actions[:, 3], past, table, 1, 0.0, torch.rand(3, 1, PLACES))
+    assert torch.equal(grid, logits.argmax(-1))
+    want = torch.distributions.Categorical(logits=logits).entropy()
+    torch.testing.assert_close(entropy, want, atol=1e-4, rtol=1e-4)
+
+
+def test_many_passes_agree_with_each_other_where_one_does_not() -> None:
+    """Two neighbours always show the same, one of two things: drawn in one pass they differ half the time."""
+    dynamics = made(replace(PLAIN, whole=0.0, depth=1))
+    still = torch.zeros(32, 1, PLACES, dtype=torch.int64)
+    actions = torch.zeros(32, 1, dtype=torch.int64)
+
+    def batch() -> tuple[torch.Tensor, torch.Tensor]:
+        tokens = still.repeat(1, 2, 1)
+        tokens[:, 1, [5, 6]] = torch.randint(1, 3, (32, 1))
+        return tokens, actions
+
+    train(dynamics, batch, 400, lr=5e-3)
+    dynamics.requires_grad_(False)
+    past, table = past_after(dynamics, still, actions[:, :0]), dynamics.table()
+    alike = {}
+    for steps in (1, PLACES):
+        chance = torch.rand(32, steps, PLACES, generator=torch.Generator().manual_seed(0))
+        grid, _ = dynamics.draw(still[:, 0], actions[:, 0], past, table, steps, 1.0, chance)
+        alike[steps] = (grid[:, 5] == grid[:, 6]).float().mean().item()
+        assert 0.2 < (grid[:, 5] == 1).float().mean() < 0.8  # it is not always the same thing
+    assert 0.2 < alike[1] < 0.8
+    assert alike[PLACES] > 0.9, alike
+
+
+def test_training_on_some_easy_tokens_leaves_the_expected_loss_as_it_is() -> None:
+    dynamics = rough(made())
+    window, _ = block_play.play(4, 6, seed=2)
+    tokenizer = replace(TokenizerConfig.sized("tiny"), patch=block_play.PATCH, codes=TOKENS).build(block_play.SPEC)
+    tokenizer.fit(iter(window.frames))
+    tokens = tokenizer.encode(window.frames)  # mostly unchanged, as in a game
+    exact = dynamics.loss(tokens, window.actions)[0]
+    dynamics.config = replace(PLAIN, easy=8)
+    torch.manual_seed(1)
+    draws = torch.stack([dynamics.loss(tokens, window.actions)[0] for _ in range(300)])
+    assert draws.std() > 0
+    assert abs(draws.mean() - exact) < 4 * draws.std() / len(draws) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": 30, "heads": 4}, "width 30 is not divisible by 4 heads"),
+        ({"reach": 1}, "reach 1 must be 2 or more"),
+        ({"own_rate": 1.5}, r"own_rate must be in \[0, 1\], found 1.5"),
+    ],
+)
+def test_bad_configs_say_why(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(TINY, **changes)
