@@ -12,10 +12,11 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -28,7 +29,8 @@ ROOTS = (ROOT / "saves" / "worlds", ROOT / "assets" / "worlds")
 
 
 def from_json(kind: Any, data: Any, where: str = "config") -> Any:
-    """Plain JSON → a (nested) dataclass. Raises ValueError for keys that are unknown or missing."""
+    """Plain JSON → a (nested) dataclass. Raises ValueError for keys that are unknown or missing and for values
+    of another type than the field's."""
     if is_dataclass(kind) and isinstance(kind, type):
         if not isinstance(data, Mapping):
             raise ValueError(f"{where} must be a table of values, found {type(data).__name__}")
@@ -41,10 +43,33 @@ def from_json(kind: Any, data: Any, where: str = "config") -> Any:
             return kind(**{key: from_json(hints[key], value, f"{where}.{key}") for key, value in data.items()})
         except TypeError as error:
             raise ValueError(f"{where} is incomplete: {error}") from error
+        except ArithmeticError as error:
+            raise ValueError(f"{where} has a value that cannot be: {error}") from error
     options = [option for option in get_args(kind) if is_dataclass(option)]
     if options and data is not None:
         return from_json(options[0], data, where)
+    if not _fits(kind, data):
+        raise ValueError(f"{where} must be {getattr(kind, '__name__', kind)}, found {str(data)[:60]!r}")
     return _tuples(data) if get_origin(kind) is tuple else data
+
+
+def _fits(kind: Any, data: Any) -> bool:
+    """Whether plain JSON is what a field's type says."""
+    origin, options = get_origin(kind), get_args(kind)
+    if kind in (int, float):
+        return isinstance(data, (int, float) if kind is float else int) and not isinstance(data, bool)
+    if kind in (str, bool, type(None)):
+        return isinstance(data, kind)
+    if origin is Literal:
+        return data in options
+    if origin is tuple:
+        if not isinstance(data, list | tuple):
+            return False
+        kinds = [options[0]] * len(data) if options[-1] is ... else list(options)
+        return len(data) == len(kinds) and all(map(_fits, kinds, data))
+    if origin is Mapping:
+        return isinstance(data, Mapping) and all(_fits(options[1], value) for value in data.values())
+    return any(_fits(option, data) for option in options) if options else True
 
 
 def _tuples(data: Any) -> Any:
@@ -82,16 +107,27 @@ def save_world(world: Any, folder: Path | str, facts: Mapping[str, Any], starts:
             if path.is_file():
                 with path.open("rb") as handle:
                     os.fsync(handle.fileno())
-        retired = folder.parent / f".{folder.name}.old-{os.getpid()}"
-        if folder.exists():
-            os.replace(folder, retired)
-        os.replace(draft, folder)
-        shutil.rmtree(retired, ignore_errors=True)
-    except OSError as error:
-        raise OSError(f"world could not be written to {folder}: {error.strerror or error}") from error
+        _swap(draft, folder)
+    except (OSError, SafetensorError) as error:
+        reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
+        raise OSError(f"world could not be written to {folder}: {reason}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return folder
+
+
+def _swap(draft: Path, folder: Path) -> None:
+    """Put a draft in a folder's place; if that fails, what was there is there again."""
+    retired = folder.parent / f".{folder.name}.old-{os.getpid()}"
+    if folder.exists():
+        os.replace(folder, retired)
+    try:
+        os.replace(draft, folder)
+    except OSError:
+        if retired.exists():
+            retired.rename(folder)
+        raise
+    shutil.rmtree(retired, ignore_errors=True)
 
 
 def read_card(folder: Path | str) -> dict[str, Any]:
@@ -116,17 +152,21 @@ def load_world(folder: Path | str, device: str = "cpu") -> Any:
     for key in ("family", "config", "spec"):
         if key not in card:
             raise ValueError(f"{folder}/config.json has no {key!r}; the world is damaged")
-    kind = family(card["family"])
+    kind = family(str(card["family"]))
     config, spec = from_json(kind, card["config"]), from_json(WorldSpec, card["spec"], "spec")
     path = folder / "model.safetensors"
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}; copy the world again or train it anew")
     try:
         weights = load_file(path, device=device)
-    except Exception as error:  # safetensors raises its own kind, which is not exported
+    except SafetensorError as error:
         raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
-    with torch.device(device):
-        world = config.build(spec)
+    try:
+        with torch.device(device):
+            world = config.build(spec)
+    except (ArithmeticError, AssertionError, RuntimeError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{folder}/config.json describes a world that cannot be built: {reason}") from error
     expected = {key: value.shape for key, value in world.state_dict().items()}
     for key in sorted(set(expected) ^ set(weights)):
         raise ValueError(f"{path} and config.json disagree: {key} is in only one of them")
@@ -140,10 +180,10 @@ def load_world(folder: Path | str, device: str = "cpu") -> Any:
 
 def load_starts(folder: Path | str) -> list[Tensor]:
     """The world's start clips, uint8 [T, C, H, W] each."""
-    spec = read_card(folder)["spec"]
+    spec = from_json(WorldSpec, read_card(folder).get("spec"), "spec")
     clips = []
     for path in sorted((Path(folder) / "starts").glob("*.png")):
-        clips.append(_read_clip(path, spec["height"], spec["width"]))
+        clips.append(_read_clip(path, spec.height, spec.width))
     if not clips:
         raise FileNotFoundError(f"no start frames in {Path(folder) / 'starts'}; copy the world again")
     return clips

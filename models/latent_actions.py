@@ -47,7 +47,7 @@ class LatentActionConfig:
     depth: int = 3
     reach: int = 5
     channels: int = 24
-    free_share: float = 0.5
+    free_share: float = 0.32
     balance: float = 0.5
     sharpness: float = 4.0
     extra: float = 2.0

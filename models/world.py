@@ -55,6 +55,13 @@ class WorldSpec:
     actions: tuple[str, ...] = field(default_factory=tuple)
     table: ActionTable | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("height", "width", "channels", "context"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} of a world must be 1 or more, found {getattr(self, name)}")
+        if not 0 < self.fps <= 1000:
+            raise ValueError(f"fps of a world must be in (0, 1000], found {self.fps}")
+
 
 @dataclass(frozen=True, slots=True)
 class Window:

@@ -60,7 +60,6 @@ class Pipeline:
         self.autocast, self.compiled, self.say = autocast, compiled, say
         torch.manual_seed(experiment.seed)
         self.world: MaskGITWorld = experiment.family.build(data.spec()).to(device)
-        self.minutes: dict[str, float] = {}
 
     def train(self, until: str = "dynamics") -> None:
         """Train all parts up to and including `until`; finished ones are read back."""
@@ -70,10 +69,12 @@ class Pipeline:
                 self.say(f"{name}: done before")
                 self._read_back(name)
             else:
-                getattr(self, f"_train_{name}")()
-                self.minutes[name] = (time.monotonic() - begin) / 60
+                try:
+                    getattr(self, f"_train_{name}")()
+                finally:
+                    self.run.add_minutes(name, (time.monotonic() - begin) / 60)
                 self.run.save_part(name, self._module(name))
-                self.say(f"{name}: {self.minutes[name]:.1f} minutes")
+                self.say(f"{name}: {self.run.minutes()[name]:.1f} minutes")
             if name == "tokenizer":
                 self.world.link()
 
@@ -83,7 +84,7 @@ class Pipeline:
         table = measure_action_table(self.world, self.data.train)
         names = tuple(f"latent {code} · {label}" for code, label in enumerate(table.labels))
         world = self.world.with_spec(replace(self.world.spec, table=table, actions=names))
-        facts = facts_of(self.experiment, self.data, self.minutes, extra)
+        facts = facts_of(self.experiment, self.data, self.run.minutes(), extra)
         starts = start_clips(self.data.held_out, world.spec.context)
         return save_world(world, folder, facts, starts, write_card(world.spec, facts))
 

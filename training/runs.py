@@ -60,6 +60,16 @@ class Run:
             kept = [line for line in path.read_text().splitlines() if _keeps(line, part, step)]
             write_text(path, "".join(line + "\n" for line in kept))
 
+    def minutes(self) -> dict[str, float]:
+        """Minutes that each part took so far, interrupted stretches included."""
+        path = self.folder / "parts" / "minutes.json"
+        return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+    def add_minutes(self, part: str, spent: float) -> None:
+        """Count minutes towards a part."""
+        found = self.minutes()
+        write_text(self.folder / "parts" / "minutes.json", json.dumps({**found, part: found.get(part, 0.0) + spent}))
+
     def part_done(self, part: str) -> bool:
         """Whether a part was finished and saved."""
         return (self.folder / "parts" / f"{part}.safetensors").is_file()

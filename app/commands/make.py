@@ -11,7 +11,7 @@ import click
 
 from app.commands.train import training_options
 
-SHARES = {"lam": 0.22, "dynamics": 0.78}  # of what collecting and measuring leave
+LAM_SHARE = 0.25  # of what collecting and measuring leave; the dynamics have the rest
 LEAST = 3.0  # minutes below which nothing useful comes out
 
 
@@ -121,10 +121,13 @@ def _within(minutes: float, datasets: list[Any], options: dict[str, Any]) -> Any
         pipeline = Pipeline(trial, Data(windows, windows), run, device, autocast)
         pipeline.train()
         rates = _rates(run.folder / "metrics.jsonl")
-    for part, share in SHARES.items():
-        steps = max(20, int(minutes * 60 * share * rates[part]))
-        click.echo(f"{part}: {rates[part]:.2f} steps/s here, {steps} steps")
-        experiment = replace(experiment, **{part: replace(getattr(experiment, part), steps=steps)})
+    seconds = minutes * 60
+    most = experiment.lam.steps  # codes that are trained longer begin to tell what the past tells already
+    steps = {"lam": min(most, max(20, int(seconds * LAM_SHARE * rates["lam"])))}
+    steps["dynamics"] = max(20, int((seconds - steps["lam"] / rates["lam"]) * rates["dynamics"]))
+    for part, count in steps.items():
+        click.echo(f"{part}: {rates[part]:.2f} steps/s here, {count} steps")
+        experiment = replace(experiment, **{part: replace(getattr(experiment, part), steps=count)})
     return experiment
 
 

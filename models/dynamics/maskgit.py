@@ -47,7 +47,7 @@ class MaskGITConfig:
     reach: int = 8
     first: int = 3
     whole: float = 0.5
-    own_share: float = 0.3
+    own_share: float = 0.15
     own_rate: float = 0.3
     easy: int = 8
 
