@@ -1,0 +1,367 @@
+"""A world in a folder: whole or not there, and whatever is wrong with it is one line that says what."""
+
+import copy
+import json
+import os
+import resource
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import block_play
+import pytest
+import safetensors.torch
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from app.cli import explain
+from app.commands.play import dream
+from models import checkpoint
+from models.checkpoint import find_world, from_json, load_starts, load_world, read_card, save_world, update_facts
+from models.dynamics.maskgit import MaskGITFamily, MaskGITWorld
+from models.world import ActionTable, WorldSpec
+from training.presets import Experiment, preset
+
+TABLE = ActionTable(
+    real_actions=("NOOP", "UP"),
+    counts=(((1, 2), (3, 4), (5, 6)),),
+    best_lag=0,
+    mutual_information=(0.25,),
+    usage=(0.5, 0.3, 0.2),
+    moves=({"player": (0.0, 1.5)}, {}, {"player": (-2.0, 0.0)}),
+    labels=("DOWN", "STILL", "UP"),
+    agreement=(0.9, 1.0, 0.8),
+)
+SPEC = replace(block_play.SPEC, actions=("a", "b", "c"), table=TABLE)
+CLIPS = list(block_play.play(3, 4)[0].frames)
+
+
+def made(seed: int = 0) -> MaskGITWorld:
+    torch.manual_seed(seed)
+    tiny = MaskGITFamily.sized("tiny")
+    tiny = replace(
+        tiny,
+        tokenizer=replace(tiny.tokenizer, patch=block_play.PATCH, codes=16),
+        latent_actions=replace(tiny.latent_actions, codes=3),
+    )
+    world = tiny.build(SPEC)
+    world.tokenizer.fit(iter(CLIPS))
+    world.link()
+    return world.eval()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save_world(made(), tmp_path / "worlds" / "blocks", {"steps": 7}, CLIPS, "# Blocks\n")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def edited(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    card = json.loads((folder / "config.json").read_text())
+    change(card)
+    (folder / "config.json").write_text(json.dumps(card))
+
+
+def test_what_was_saved_comes_back(folder: Path) -> None:
+    world = load_world(folder)
+    assert (world.spec, world.config) == (SPEC, made().config)
+    for key, value in made().state_dict().items():
+        assert torch.equal(world.state_dict()[key], value), key
+    assert not any(parameter.requires_grad for parameter in world.parameters())
+    assert all(torch.equal(one, two) for one, two in zip(load_starts(folder), CLIPS, strict=True))
+    assert (folder / "README.md").read_text() == "# Blocks\n"
+    assert read_card(folder)["facts"] == {"steps": 7}
+    names = ["README.md", "config.json", "model.safetensors", "starts/00.png", "starts/01.png", "starts/02.png"]
+    assert sorted(contents(folder)) == names
+
+
+def test_saved_twice_is_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    again = save_world(made(), tmp_path / "again", {"steps": 7}, CLIPS, "# Blocks\n")
+    assert contents(again) == contents(folder)
+
+
+def test_a_newer_world_replaces_an_older_one_whole(folder: Path) -> None:
+    save_world(made(seed=1), folder, {}, CLIPS[:1], "# newer")
+    assert len(load_starts(folder)) == 1
+    key = "dynamics.place"
+    assert torch.equal(load_world(folder).state_dict()[key], made(seed=1).state_dict()[key])
+    assert [path.name for path in folder.parent.iterdir()] == ["blocks"]
+
+
+def _refuses(*arguments: object, **options: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def _breaks_second(times: list[int]) -> Callable[..., None]:
+    """os.replace that works once: the old world is aside when the new one cannot take its place."""
+    real = os.replace
+
+    def replace_once(one: Path, two: Path) -> None:
+        times.append(1)
+        if len(times) == 2:
+            raise OSError(28, "No space left on device")
+        real(one, two)
+
+    return replace_once
+
+
+@pytest.mark.parametrize("fault", ["weights", "fsync", "first rename", "second rename", "picture"])
+def test_an_interrupted_save_leaves_the_old_world_whole(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    before = contents(folder)
+    place, value = {
+        "weights": (checkpoint, _refuses),
+        "fsync": (os, _refuses),
+        "first rename": (os, _refuses),
+        "second rename": (os, _breaks_second([])),
+        "picture": (checkpoint, _refuses),
+    }[fault]
+    name = {"weights": "save_file", "fsync": "fsync", "picture": "_write_clip"}.get(fault, "replace")
+    with monkeypatch.context() as disk:
+        disk.setattr(place, name, value)
+        with pytest.raises(OSError, match=r"world could not be written to .*blocks: No space left on device"):
+            save_world(made(seed=1), folder, {}, CLIPS, "# newer")
+    assert contents(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == ["blocks"]
+    load_world(folder)
+
+
+def test_a_disk_that_takes_no_more_is_one_line(folder: Path) -> None:
+    """The real thing: the system refuses the bytes, deep in the library that writes the weights."""
+    before, limits = contents(folder), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"world could not be written to .*blocks: ") as caught:
+            save_world(made(seed=1), folder, {}, CLIPS, "# newer")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert one_line(caught.value)
+    assert contents(folder) == before
+
+
+def one_line(error: Exception) -> bool:
+    """Whether the program would print one line, and not the name of a Python error."""
+    text, status = explain(error)
+    return "\n" not in str(error) and status != 0 and type(error).__name__ not in text
+
+
+def _cut(path: Path, share: float = 0.5) -> None:
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+
+
+def _weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    path = folder / "model.safetensors"
+    weights = safetensors.torch.load_file(path)
+    change(weights)
+    safetensors.torch.save_file(weights, path)
+
+
+FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no config": (
+        lambda folder: (folder / "config.json").unlink(),
+        r"no world at .*blocks: config.json is missing",
+    ),
+    "config is not json": (
+        lambda folder: _cut(folder / "config.json"),
+        r"config.json is damaged and not JSON any more",
+    ),
+    "config is not text": (
+        lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe\x00"),
+        r"config.json is damaged and not JSON any more",
+    ),
+    "config is a list": (
+        lambda folder: (folder / "config.json").write_text("[1]"),
+        r"config.json has world format None, this version reads 1",
+    ),
+    "another format": (
+        lambda folder: edited(folder, lambda card: card.update(format=2)),
+        r"config.json has world format 2, this version reads 1",
+    ),
+    "no spec": (
+        lambda folder: edited(folder, lambda card: card.pop("spec")),
+        r"config.json has no 'spec'; the world is damaged",
+    ),
+    "unknown key": (
+        lambda folder: edited(folder, lambda card: card["config"]["dynamics"].update(layers=3)),
+        r"config.dynamics has no 'layers'; it knows: width, heads, depth",
+    ),
+    "missing key": (
+        lambda folder: edited(folder, lambda card: card["spec"].pop("height")),
+        r"spec is incomplete: .*'height'",
+    ),
+    "wrong type": (
+        lambda folder: edited(folder, lambda card: card["config"]["dynamics"].update(width="wide")),
+        r"config.dynamics.width must be int, found 'wide'",
+    ),
+    "out of range": (
+        lambda folder: edited(folder, lambda card: card["config"]["dynamics"].update(reach=1)),
+        r"reach 1 must be 2 or more",
+    ),
+    "no heads": (
+        lambda folder: edited(folder, lambda card: card["config"]["dynamics"].update(heads=0)),
+        r"config.dynamics has a value that cannot be",
+    ),
+    "no size": (
+        lambda folder: edited(folder, lambda card: card["spec"].update(height=0)),
+        r"height of a world must be 1 or more, found 0",
+    ),
+    "grey": (
+        lambda folder: edited(folder, lambda card: card["spec"].update(channels=1)),
+        r"config.json describes a world that cannot be built: frames are RGB",
+    ),
+    "unknown family": (
+        lambda folder: edited(folder, lambda card: card.update(family="pixel_magic")),
+        r"unsupported family 'pixel_magic'; supported: .*maskgit",
+    ),
+    "family is no name": (
+        lambda folder: edited(folder, lambda card: card.update(family=["maskgit"])),
+        r"unsupported family",
+    ),
+    "no weights": (
+        lambda folder: (folder / "model.safetensors").unlink(),
+        r"no weights at .*model.safetensors; copy the world again or train it anew",
+    ),
+    "weights cut": (
+        lambda folder: _cut(folder / "model.safetensors"),
+        r"model.safetensors is damaged: ",
+    ),
+    "weights empty": (
+        lambda folder: (folder / "model.safetensors").write_bytes(b""),
+        r"model.safetensors is damaged: ",
+    ),
+    "weights are a pickle": (
+        lambda folder: torch.save({"a": torch.zeros(2)}, folder / "model.safetensors"),
+        r"model.safetensors is damaged: ",
+    ),
+    "a weight is missing": (
+        lambda folder: _weights(folder, lambda weights: weights.pop("dynamics.place")),
+        r"model.safetensors and config.json disagree: dynamics.place is in only one of them",
+    ),
+    "a weight too many": (
+        lambda folder: _weights(folder, lambda weights: weights.update(extra=torch.zeros(1))),
+        r"model.safetensors and config.json disagree: extra is in only one of them",
+    ),
+    "a weight of another shape": (
+        lambda folder: _weights(folder, lambda weights: weights.update({"dynamics.place": torch.zeros(3, 5)})),
+        r"dynamics.place has shape \[3, 5\], config.json says \[12, 32\]",
+    ),
+    "another width": (
+        lambda folder: edited(folder, lambda card: card["config"]["dynamics"].update(width=64)),
+        r"has shape \[.*\], config.json says \[",
+    ),
+    "start cut": (
+        lambda folder: _cut(folder / "starts" / "01.png"),
+        r"01.png is not a readable picture: ",
+    ),
+    "start is no picture": (
+        lambda folder: (folder / "starts" / "00.png").write_text("hello"),
+        r"00.png is not a readable picture: ",
+    ),
+    "start of another size": (
+        lambda folder: Image.new("RGB", (30, 48)).save(folder / "starts" / "00.png"),
+        r"00.png is 48x30; expected a column of 24x32 frames",
+    ),
+    "no starts": (
+        lambda folder: [path.unlink() for path in (folder / "starts").iterdir()],
+        r"no start frames in .*starts; copy the world again",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_is_wrong_with_a_world_is_one_line(folder: Path, fault: str) -> None:
+    harm, message = FAULTS[fault]
+    harm(folder)
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
+        _open(folder)
+    assert one_line(caught.value)
+
+
+def _open(folder: Path) -> None:
+    load_world(folder)
+    load_starts(folder)
+
+
+@pytest.mark.parametrize("fault", ["no weights", "weights cut", "another format", "start cut"])
+def test_the_program_refuses_such_a_world(folder: Path, tmp_path: Path, fault: str) -> None:
+    FAULTS[fault][0](folder)
+    out = tmp_path / "dream.npz"
+    found = CliRunner().invoke(dream, [str(folder), "--frames", "2", "--out", str(out)])
+    assert isinstance(found.exception, ValueError | FileNotFoundError)
+    assert one_line(found.exception)
+    assert not out.exists()
+
+
+def leaves(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in items:
+        yield from leaves(value, (*path, key))
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_no_value_in_a_config_gets_past_as_a_python_error(folder: Path) -> None:
+    """Every value of config.json, replaced by nonsense: the world opens, or one line says why not."""
+    whole = json.loads((folder / "config.json").read_text())
+    refused: list[str] = []
+    for path in leaves(whole):
+        for nonsense in (None, "x", -1, 0, 1.5, [], {}):
+            card: Any = copy.deepcopy(whole)
+            inner = card
+            for key in path[:-1]:
+                inner = inner[key]
+            if path:
+                inner[path[-1]] = nonsense
+            (folder / "config.json").write_text(json.dumps(card if path else nonsense))
+            try:
+                _open(folder)
+            except (ValueError, FileNotFoundError) as error:
+                refused.append(str(error))
+    assert len(refused) > 300
+    assert [text for text in refused if "\n" in text] == []
+
+
+def test_a_missing_world_names_those_that_are_there(folder: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no world at .*pong: config.json is missing; worlds .*: blocks"):
+        load_world(folder.parent / "pong")
+    with pytest.raises(FileNotFoundError, match="no world called 'pong'; there are: blocks"):
+        find_world("pong", (folder.parent,))
+    with pytest.raises(FileNotFoundError, match="no world called 'pong'; there are none yet; make one"):
+        find_world("pong", (folder / "starts",))
+    assert find_world("blocks", (folder.parent,)) == folder
+    assert find_world(str(folder), ()) == folder
+
+
+def test_drafts_are_not_worlds(folder: Path) -> None:
+    folder.rename(folder.parent / ".blocks.draft-1")
+    assert checkpoint.find_worlds((folder.parent,)) == {}
+
+
+def test_facts_are_added_and_kept(folder: Path) -> None:
+    update_facts(folder, {"scorecard": {"psnr": 40.0}})
+    assert read_card(folder)["facts"] == {"steps": 7, "scorecard": {"psnr": 40.0}}
+    assert load_world(folder).spec == SPEC
+
+
+@pytest.mark.parametrize("value", [made().config, SPEC, preset("maskgit", "pong", 104, 80), TABLE])
+def test_configs_go_through_json_unchanged(value: object) -> None:
+    assert from_json(type(value), json.loads(json.dumps(asdict(value)))) == value
+
+
+def test_json_is_checked_against_the_fields() -> None:
+    good = asdict(preset("maskgit", "pong", 104, 80))
+    with pytest.raises(ValueError, match=r"config.family.dynamics has no 'speed'; it knows: width, heads"):
+        from_json(Experiment, {**good, "family": {"dynamics": {"speed": 1}}})
+    with pytest.raises(ValueError, match=r"config.family must be a table of values, found list"):
+        from_json(Experiment, {**good, "family": []})
+    with pytest.raises(ValueError, match=r"config.lam.steps must be int, found '2.5'"):
+        from_json(Experiment, {**good, "lam": {"steps": 2.5}})
+    with pytest.raises(ValueError, match="spec is incomplete"):
+        from_json(WorldSpec, {"game": "pong"}, "spec")
