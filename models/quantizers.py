@@ -142,7 +142,9 @@ class PatchCodebook(nn.Module):
         self.register_buffer("hash_weights", weights, persistent=False)
         self.hash_weights: Tensor
         self._sorted: tuple[Tensor, Tensor, Tensor] | None = None
-        self.register_load_state_dict_post_hook(lambda book, _: book._forget())  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]  # torch left it untyped
+            lambda book, _: book._forget()
+        )
 
     def _forget(self) -> None:
         self._sorted = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,6 +50,12 @@ class Part:
     preview: Callable[[nn.Module], Tensor | None] | None = None
 
 
+class NotFinite(FloatingPointError):
+    """The loss became infinite or no number; nothing that follows would mean anything."""
+
+    exit_code = 3
+
+
 class Interrupted(KeyboardInterrupt):
     """Training was stopped by the user; everything up to here is kept."""
 
@@ -56,17 +63,17 @@ class Interrupted(KeyboardInterrupt):
 def train_part(part: Part, config: LoopConfig, run: Run, seed: int, autocast: bool = False) -> nn.Module:
     """Train one part to the end and return it with its averaged weights.
 
-    Picks up where the run's resume checkpoint stands, bit for bit on the CPU. Raises FloatingPointError
-    at the first loss that is not finite, leaving the last good checkpoint.
+    Picks up where the run's resume checkpoint stands, bit for bit on the CPU. Raises NotFinite at the
+    first loss that is not finite, leaving the last good checkpoint.
     """
     optimiser, average = Optimiser(part.module, config.optim), Average(part.module, config.optim.average)
-    rng, first = _begin(part, optimiser, average, run, seed)
+    meter = _Meter()
+    rng, first = _begin(part, optimiser, average, meter, run, seed)
     part.module.train()
     bar = tqdm(total=config.steps, initial=first, desc=part.name, unit="step", smoothing=0.05, mininterval=1.0)
-    meter = _Meter()
     try:
         for step in range(first, config.steps):
-            logs = _one_step(part, optimiser, config, rng, step, autocast, run)
+            logs = _one_step(part, optimiser, config, rng, step, autocast, run, meter)
             average.follow(part.module, step)
             meter.add(logs)
             bar.update()
@@ -75,7 +82,7 @@ def train_part(part: Part, config: LoopConfig, run: Run, seed: int, autocast: bo
                 run.report(part.name, step + 1, values)
                 bar.set_postfix({key: f"{value:.3g}" for key, value in list(values.items())[:4]})
             if (step + 1) % config.keep_every == 0 and step + 1 < config.steps:
-                _keep(part, optimiser, average, run, rng, step + 1)
+                _keep(part, optimiser, average, meter, run, rng, step + 1)
                 _picture(part, average, run, step + 1)
     except KeyboardInterrupt as error:
         _keep_interrupted(part, run)
@@ -88,22 +95,31 @@ def train_part(part: Part, config: LoopConfig, run: Run, seed: int, autocast: bo
     return part.module
 
 
-def _begin(part: Part, optimiser: Optimiser, average: Average, run: Run, seed: int) -> tuple[np.random.Generator, int]:
+def _begin(
+    part: Part, optimiser: Optimiser, average: Average, meter: _Meter, run: Run, seed: int
+) -> tuple[np.random.Generator, int]:
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     kept = run.load_resume(part.name)
     step = 0
     if kept is not None:
-        part.module.load_state_dict(kept["module"])
-        average.module.load_state_dict(kept["average"])
-        optimiser.load_state_dict(kept["optimiser"])
-        set_random_state(rng, kept["random"])
-        step = int(kept["step"])
+        try:
+            part.module.load_state_dict(kept["module"])
+            average.module.load_state_dict(kept["average"])
+            optimiser.load_state_dict(kept["optimiser"])
+            set_random_state(rng, kept["random"])
+            step = int(kept["step"])
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            path = run.resume_path(part.name)
+            raise ValueError(f"{path} does not fit the config of this run; delete it to restart {part.name}") from error
+        meter.load(kept.get("meter", {}))
     run.forget_after(part.name, step)
     return rng, step
 
 
-def _keep(part: Part, optimiser: Optimiser, average: Average, run: Run, rng: np.random.Generator, step: int) -> None:
+def _keep(
+    part: Part, optimiser: Optimiser, average: Average, meter: _Meter, run: Run, rng: np.random.Generator, step: int
+) -> None:
     run.save_resume(
         part.name,
         {
@@ -111,6 +127,7 @@ def _keep(part: Part, optimiser: Optimiser, average: Average, run: Run, rng: np.
             "average": average.module.state_dict(),
             "optimiser": optimiser.state_dict(),
             "random": random_state(rng),
+            "meter": meter.state(),
             "step": step,
         },
     )
@@ -123,7 +140,14 @@ def _keep_interrupted(part: Part, run: Run) -> None:
 
 
 def _one_step(
-    part: Part, optimiser: Optimiser, config: LoopConfig, rng: np.random.Generator, step: int, autocast: bool, run: Run
+    part: Part,
+    optimiser: Optimiser,
+    config: LoopConfig,
+    rng: np.random.Generator,
+    step: int,
+    autocast: bool,
+    run: Run,
+    meter: _Meter,
 ) -> dict[str, float]:
     device = next(part.module.parameters()).device.type
     context: Any = torch.autocast(device, torch.bfloat16) if autocast else contextlib.nullcontext()
@@ -132,8 +156,9 @@ def _one_step(
     value = loss.item()
     if not math.isfinite(value):
         path = run.folder / "nan_dump.pt"
-        torch.save({"module": part.module.state_dict(), "step": step, "loss": value}, path)
-        raise FloatingPointError(
+        statistics = list(meter.recent)
+        torch.save({"module": part.module.state_dict(), "step": step, "loss": value, "statistics": statistics}, path)
+        raise NotFinite(
             f"loss of {part.name} is {value} at step {step};"
             f" the last good checkpoint is kept, the weights lie in {path}"
         )
@@ -149,13 +174,22 @@ def _picture(part: Part, average: Average, run: Run, step: int) -> None:
 
 
 class _Meter:
-    """Means of what was logged since the last report, and steps a second."""
+    """Means of what was logged since the last report, and steps a second; beside them the last ten steps."""
 
     def __init__(self) -> None:
+        self.recent: deque[dict[str, float]] = deque(maxlen=10)
         self._values: dict[str, list[float]] = {}
         self._since = time.perf_counter()
 
+    def state(self) -> dict[str, list[float]]:
+        """What a resumed run needs to report what an uninterrupted one would."""
+        return self._values
+
+    def load(self, values: dict[str, list[float]]) -> None:
+        self._values = values
+
     def add(self, logs: dict[str, float]) -> None:
+        self.recent.append(logs)
         for key, value in logs.items():
             if not math.isnan(value):
                 self._values.setdefault(key, []).append(value)

@@ -9,6 +9,7 @@ resume/           the part in training: weights, optimiser, random states
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -17,7 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 
@@ -31,7 +33,7 @@ class Run:
         if path.exists():
             if not resume:
                 raise ValueError(f"{folder} already holds a run; add --resume to go on with it or choose another --run")
-            differing = differences(json.loads(path.read_text()), plain)
+            differing = differences(_read_json(path), plain)
             if differing and not override:
                 raise ValueError(f"config differs from the run's: {'; '.join(differing)}; add --override to go on")
         elif resume:
@@ -76,11 +78,9 @@ class Run:
 
     def save_part(self, part: str, module: nn.Module) -> None:
         """Keep a finished part and drop what was needed to resume it."""
-        path = self.folder / "parts" / f"{part}.safetensors"
-        draft = path.with_suffix(".draft")
-        save_file({key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}, draft)
-        os.replace(draft, path)
-        (self.folder / "resume" / f"{part}.pt").unlink(missing_ok=True)
+        weights = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+        write_bytes(self.folder / "parts" / f"{part}.safetensors", save(weights))
+        self.resume_path(part).unlink(missing_ok=True)
 
     def load_part(self, part: str, module: nn.Module) -> None:
         """Read a finished part back into a module of the same shape."""
@@ -88,31 +88,35 @@ class Run:
         if not path.is_file():
             have = sorted(found.stem for found in path.parent.glob("*.safetensors"))
             raise FileNotFoundError(f"{part} checkpoint not found at {path}; there are: {', '.join(have) or 'none'}")
-        weights = load_file(path)
+        try:
+            weights = load_file(path)
+        except SafetensorError as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{path} is damaged: {reason}; delete it to train {part} again") from error
         expected = {key: value.shape for key, value in module.state_dict().items()}
         if expected != {key: value.shape for key, value in weights.items()}:
             raise ValueError(f"{path} does not fit the config of this run; its tensors have other names or shapes")
         module.load_state_dict(weights)
 
+    def resume_path(self, part: str) -> Path:
+        """Where the part in training is kept."""
+        return self.folder / "resume" / f"{part}.pt"
+
     def save_resume(self, part: str, state: Mapping[str, Any]) -> None:
         """Write what resuming needs, whole or not at all."""
-        path = self.folder / "resume" / f"{part}.pt"
-        draft = path.with_suffix(".draft")
-        with draft.open("wb") as handle:
-            torch.save(dict(state), handle)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(draft, path)
+        content = io.BytesIO()
+        torch.save(dict(state), content)
+        write_bytes(self.resume_path(part), content.getbuffer())
 
     def load_resume(self, part: str) -> dict[str, Any] | None:
         """What `save_resume` wrote, or None."""
-        path = self.folder / "resume" / f"{part}.pt"
+        path = self.resume_path(part)
         if not path.is_file():
             return None
         try:
             return dict(torch.load(path, weights_only=True))
         except Exception as error:  # torch raises many kinds for a damaged archive
-            raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}; delete it to restart {part}") from error
+            raise ValueError(f"{path} is damaged; delete it to restart {part}") from error
 
     def preview(self, name: str, picture: Tensor) -> None:
         """Write a picture uint8 [C, H, W] to previews/."""
@@ -145,6 +149,28 @@ def write_text(path: Path, text: str) -> None:
     draft = path.with_name(f".{path.name}.draft")
     draft.write_text(text)
     os.replace(draft, path)
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write a large file whole or not at all, and leave no draft behind. Raises OSError saying what to do."""
+    draft = path.with_suffix(".draft")
+    try:
+        with draft.open("wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(draft, path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        reason = (error.strerror or str(error)).lower()
+        raise OSError(f"cannot write {path}: {reason}; make room and go on with --resume") from error
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged and not JSON any more; choose another --run") from error
 
 
 def _keeps(line: str, part: str, step: int) -> bool:
