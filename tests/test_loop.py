@@ -1,0 +1,249 @@
+"""The training loop: it learns, stops where it must, and goes on as if nothing had happened."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from training.loop import Interrupted, LoopConfig, NotFinite, Part, train_part
+from training.optim import Average, OptimConfig, Optimiser
+from training.runs import Run
+
+CONFIG = LoopConfig(
+    steps=30, batch=8, length=2, report_every=5, keep_every=7, optim=OptimConfig(lr=0.02, warmup=3, average=0.9)
+)
+
+
+class Net(nn.Module):
+    """A matrix in a block, as Muon takes them, luck while it trains, and a buffer that counts its steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Linear(6, 6)])
+        self.head = nn.Linear(6, 1)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        x = nn.functional.dropout(self.blocks[0](x).tanh(), 0.3, self.training)
+        return self.head(x)[:, 0]
+
+
+def part_of(net: Net, stop: Callable[[int], None] | None = None, preview: Any = None) -> Part:
+    """Learn a sum, from numbers that numpy draws and noise that torch draws. `stop` may end it at any step."""
+
+    def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        if stop is not None:
+            stop(round(progress * CONFIG.steps))
+        x = torch.from_numpy(rng.standard_normal((8, 6), np.float32))
+        y = net(x + 0.1 * torch.randn(8, 6))
+        error = (y - x.sum(-1)).square().mean()
+        return error, {"bias": net.head.bias.detach()[0], "progress": torch.tensor(progress)}
+
+    return Part("net", net, loss, preview)
+
+
+def fresh() -> Net:
+    torch.manual_seed(11)
+    return Net()
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "steps_per_second"} for line in lines]
+
+
+def at(step: int, error: BaseException) -> Callable[[int], None]:
+    def stop(now: int) -> None:
+        if now == step:
+            raise error
+
+    return stop
+
+
+def same_weights(one: nn.Module, two: nn.Module) -> bool:
+    return all(torch.equal(value, two.state_dict()[key]) for key, value in one.state_dict().items())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
+    """A run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    return train_part(part_of(fresh()), CONFIG, Run(folder, {}), seed=4), folder
+
+
+@pytest.mark.parametrize("step", [0, 3, 7, 10, 13, 14, 29])
+def test_interrupted_and_resumed_is_the_same_as_never_interrupted(
+    tmp_path: Path, whole: tuple[nn.Module, Path], step: int
+) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(Interrupted, match=rf"stopped; go on with --resume --run {folder}"):
+        train_part(part_of(fresh(), at(step, KeyboardInterrupt())), CONFIG, Run(folder, {}), seed=4)
+    torch.manual_seed(999)
+    torch.rand(step + 1)
+    net = train_part(part_of(fresh()), CONFIG, Run(folder, {}, resume=True), seed=4)
+    assert same_weights(net, whole[0])
+    assert metrics(folder) == metrics(whole[1])
+
+
+def test_interrupted_again_and_again(tmp_path: Path, whole: tuple[nn.Module, Path]) -> None:
+    folder = tmp_path / "run"
+    for step in (9, 16, 17, 25):
+        part = part_of(fresh(), at(step, KeyboardInterrupt()))
+        with pytest.raises(Interrupted):
+            train_part(part, CONFIG, Run(folder, {}, resume=folder.exists()), seed=4)
+    net = train_part(part_of(fresh()), CONFIG, Run(folder, {}, resume=True), seed=4)
+    assert same_weights(net, whole[0])
+    assert metrics(folder) == metrics(whole[1])
+
+
+def test_what_is_kept_is_all_there_is(tmp_path: Path, whole: tuple[nn.Module, Path]) -> None:
+    """Weights, averages, moments, luck and what was logged: resume from the file alone, in an altered process."""
+    folder = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        train_part(part_of(fresh(), at(14, KeyboardInterrupt())), CONFIG, Run(folder, {}), seed=4)
+    torch.manual_seed(123)
+    other = Net()  # other weights: all must come from the file
+    net = train_part(part_of(other), CONFIG, Run(folder, {}, resume=True), seed=77)
+    assert same_weights(net, whole[0])
+
+
+def test_previews_show_the_average_and_change_nothing(tmp_path: Path, whole: tuple[nn.Module, Path]) -> None:
+    seen = []
+
+    def preview(module: nn.Module) -> Tensor:
+        seen.append(module.training)
+        return torch.zeros(3, 4, 4, dtype=torch.uint8)
+
+    folder = tmp_path / "run"
+    net = train_part(part_of(fresh(), preview=preview), CONFIG, Run(folder, {}), seed=4)
+    assert same_weights(net, whole[0])
+    assert seen == [False] * 5
+    names = [path.name for path in sorted((folder / "previews").glob("*.png"))]
+    assert names == [f"net-{step:06d}.png" for step in (7, 14, 21, 28, 30)]
+
+
+def test_it_learns_and_the_average_is_what_is_returned(tmp_path: Path) -> None:
+    config = replace(CONFIG, steps=300, keep_every=1000, report_every=50)
+    net = fresh()
+    trained = train_part(part_of(net), config, Run(tmp_path / "run", {}), seed=0)
+    lines = metrics(tmp_path / "run")
+    assert [line["step"] for line in lines] == [50, 100, 150, 200, 250, 300]
+    assert lines[-1]["loss"] < lines[0]["loss"] / 2
+    assert trained is net
+    assert not net.training
+    x = torch.randn(200, 6)
+    assert (net(x) - x.sum(-1)).square().mean() < 2.0  # of 6
+
+
+def test_reports_are_means_over_the_steps_since_the_last(tmp_path: Path, whole: tuple[nn.Module, Path]) -> None:
+    lines = metrics(whole[1])
+    assert [line["step"] for line in lines] == [5, 10, 15, 20, 25, 30]
+    for line in lines:
+        first = line["step"] - 5
+        assert line["progress"] == pytest.approx((first + 2) / 30, abs=1e-5)
+        assert set(line) == {"part", "step", "loss", "bias", "progress", "gradient"}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, value: float) -> None:
+    net, folder = fresh(), tmp_path / "run"
+    part = part_of(net)
+    steps = iter(range(100))
+
+    def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        right, logs = part.loss(rng, progress)
+        return (right * value if next(steps) == 17 else right), logs
+
+    with pytest.raises(
+        NotFinite, match=rf"loss of net is {value} at step 17; the last good checkpoint is kept"
+    ) as stop:
+        train_part(replace(part, loss=loss), CONFIG, Run(folder, {}), seed=4)
+    assert isinstance(stop.value, FloatingPointError)
+    assert stop.value.exit_code == 3
+    assert all(torch.isfinite(weight).all() for weight in net.parameters())
+    kept = torch.load(folder / "resume" / "net.pt", weights_only=True)
+    assert kept["step"] == 14
+    dump = torch.load(folder / "nan_dump.pt", weights_only=True)
+    assert dump["step"] == 17
+    assert len(dump["statistics"]) == 10
+    assert [set(line) for line in dump["statistics"]] == [{"loss", "bias", "progress", "gradient"}] * 10
+    assert dump["statistics"][-1]["progress"] == pytest.approx(16 / 30)
+
+
+def test_after_a_loss_that_was_no_number_the_run_goes_on(tmp_path: Path, whole: tuple[nn.Module, Path]) -> None:
+    folder = tmp_path / "run"
+    part = part_of(fresh())
+    bad = iter([False] * 17 + [True])
+
+    def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        right, logs = part.loss(rng, progress)
+        return (right * math.nan if next(bad) else right), logs
+
+    with pytest.raises(NotFinite):
+        train_part(replace(part, loss=loss), CONFIG, Run(folder, {}), seed=4)
+    net = train_part(part_of(fresh()), CONFIG, Run(folder, {}, resume=True), seed=4)
+    assert same_weights(net, whole[0])
+    assert metrics(folder) == metrics(whole[1])
+
+
+def test_learning_rate_rises_stays_and_falls() -> None:
+    config = OptimConfig(warmup=10, decay=0.4, floor=0.1)
+    rates = [config.rate(step, 100) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[4] == pytest.approx(0.5)
+    assert rates[10:61] == pytest.approx([1.0] * 51)
+    assert rates[80] == pytest.approx(0.55)
+    assert rates[100] == pytest.approx(0.1)
+    assert all(one >= two for one, two in pairwise(rates[10:]))
+
+
+def test_muon_takes_the_matrices_of_blocks_and_adam_the_rest() -> None:
+    net = fresh()
+    adam, muon = Optimiser(net, OptimConfig()).parts
+    assert [weight.data_ptr() for weight in muon.param_groups[0]["params"]] == [net.blocks[0].weight.data_ptr()]
+    assert len(adam.param_groups[0]["params"]) == 3
+    assert len(Optimiser(net, OptimConfig(muon=False)).parts) == 1
+
+
+def test_gradients_are_clipped_and_cleared() -> None:
+    net = fresh()
+    optimiser = Optimiser(net, OptimConfig(clip=1.0))
+    (1e6 * net(torch.ones(4, 6)).sum()).backward()
+    norm = optimiser.step(1.0)
+    assert norm > 1e5
+    assert all(weight.grad is None for weight in net.parameters())
+
+
+def test_the_average_follows_and_copies_counters() -> None:
+    net = fresh()
+    average = Average(net, 0.9)
+    with torch.no_grad():
+        net.head.bias.fill_(1.0)
+        net.calls.fill_(5.0)
+    before = average.module.head.bias.clone()
+    average.follow(net, step=1000)
+    torch.testing.assert_close(average.module.head.bias, 0.9 * before + 0.1)
+    assert average.module.calls == 5
+    average.follow(net, step=0)  # early on nothing of the beginning is kept for long
+    assert average.module.head.bias > 0.9
+
+
+@pytest.mark.parametrize("name", ["steps", "batch", "length", "report_every", "keep_every"])
+def test_numbers_below_one_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be 1 or more, found 0"):
+        replace(CONFIG, **{name: 0})
+
+
+@pytest.mark.parametrize("wrong", [{"lr": 0.0}, {"decay": 1.5}, {"average": 1.0}])
+def test_bad_optimisers_say_why(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
+        OptimConfig(**wrong)
