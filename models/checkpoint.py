@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from models.registry import FAMILIES, family
@@ -99,7 +99,7 @@ def save_world(world: Any, folder: Path | str, facts: Mapping[str, Any], starts:
         body = {"format": FORMAT, "family": name, "config": asdict(world.config), "spec": asdict(world.spec)}
         _write_json(draft / "config.json", {**body, "facts": dict(facts)})
         weights = {key: value.detach().cpu().contiguous() for key, value in world.state_dict().items()}
-        save_file(weights, draft / "model.safetensors")
+        (draft / "model.safetensors").write_bytes(save(weights))  # save_file would hide it from other users
         for index, clip in enumerate(starts):
             _write_clip(draft / "starts" / f"{index:02d}.png", clip)
         (draft / "README.md").write_text(card)
@@ -108,9 +108,8 @@ def save_world(world: Any, folder: Path | str, facts: Mapping[str, Any], starts:
                 with path.open("rb") as handle:
                     os.fsync(handle.fileno())
         _swap(draft, folder)
-    except (OSError, SafetensorError) as error:
-        reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
-        raise OSError(f"world could not be written to {folder}: {reason}") from error
+    except OSError as error:
+        raise OSError(f"world could not be written to {folder}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return folder
