@@ -78,6 +78,8 @@ def test_what_was_saved_comes_back(folder: Path) -> None:
     assert read_card(folder)["facts"] == {"steps": 7}
     names = ["README.md", "config.json", "model.safetensors", "starts/00.png", "starts/01.png", "starts/02.png"]
     assert sorted(contents(folder)) == names
+    modes = {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()}
+    assert len(modes) == 1  # who may read the card may read the weights
 
 
 def test_saved_twice_is_the_same_bytes(folder: Path, tmp_path: Path) -> None:
@@ -122,7 +124,7 @@ def test_an_interrupted_save_leaves_the_old_world_whole(
         "second rename": (os, _breaks_second([])),
         "picture": (checkpoint, _refuses),
     }[fault]
-    name = {"weights": "save_file", "fsync": "fsync", "picture": "_write_clip"}.get(fault, "replace")
+    name = {"weights": "save", "fsync": "fsync", "picture": "_write_clip"}.get(fault, "replace")
     with monkeypatch.context() as disk:
         disk.setattr(place, name, value)
         with pytest.raises(OSError, match=r"world could not be written to .*blocks: No space left on device"):
