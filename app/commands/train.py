@@ -155,6 +155,8 @@ def run_training(
     from training.runs import Run
     from training.windows import Windows
 
+    if options["threads"] < 0:
+        raise ValueError(f"--threads must be 0 or more, found {options['threads']}")
     device = choose_device(options["device"])
     torch.set_num_threads(options["threads"] or os.cpu_count() or 1)
     manifest = datasets[0].manifest
