@@ -110,8 +110,8 @@ class World(Protocol):
 class Sampling:
     """How the next frame is drawn. steps: decoding passes at most; temperature: divides logits, 0 is greedy."""
 
-    steps: int = 4
-    temperature: float = 1.0
+    steps: int = 8
+    temperature: float = 0.9
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= 64:
