@@ -130,6 +130,18 @@ def choose_device(choice: str) -> str:
     return choice
 
 
+def settle_autocast(choice: str, device: str, folder: Path) -> bool:
+    """Whether to use bfloat16: as told, or measured once a run, so that a resumed run computes as it began."""
+    from training.loop import bf16_pays
+    from training.runs import write_text
+
+    kept = folder / "autocast.txt"
+    if choice == "auto":
+        choice = kept.read_text().strip() if kept.is_file() else ("on" if bf16_pays(device) else "off")
+    write_text(kept, choice + "\n")
+    return choice == "on"
+
+
 def run_training(
     datasets: list[Any],
     folder: Path,
@@ -148,7 +160,7 @@ def run_training(
 
     import torch
 
-    from training.loop import Interrupted, bf16_pays
+    from training.loop import Interrupted
     from training.overrides import apply_overrides
     from training.pipeline import Data, Pipeline
     from training.presets import preset
@@ -166,7 +178,7 @@ def run_training(
     facts = {"experiment": asdict(experiment), "data": [str(found.manifest.seed) for found in datasets]}
     run = Run(folder, facts, resume, override)
     train_split, held_out = Windows(datasets, "train"), _held_out(datasets)
-    autocast = options["autocast"] == "on" or (options["autocast"] == "auto" and bf16_pays(device))
+    autocast = settle_autocast(options["autocast"], device, folder)
     click.echo(
         f"{train_split.frames} frames of {manifest.game}; {device}, {torch.get_num_threads()} threads,"
         f" bf16 autocast {'on' if autocast else 'off'}; run {folder}"
@@ -177,6 +189,7 @@ def run_training(
     except Interrupted as stop:
         click.echo(str(stop))
         raise SystemExit(130) from None
+    command += "".join(f" --set {change}" for change in options["changes"])
     return pipeline.finish(target, {"command": command}) if finish else None
 
 
