@@ -20,6 +20,7 @@ from app.scenes.help import HelpScene
 from app.scenes.play import PlayScene
 from app.screen import Screen, fit, window_size
 from app.session import Session
+from models.world import Sampling
 
 
 class Table:
@@ -144,6 +145,7 @@ def test_restart_takes_the_next_start_and_reseed_goes_on(table):
 
 
 def test_dials_turn_and_stop_at_their_ends(table):
+    table.session.set_sampling(Sampling(steps=4, temperature=1.0))
     for key, steps, temperature in [
         (pygame.K_PLUS, 5, 1.0),
         (pygame.K_MINUS, 4, 1.0),

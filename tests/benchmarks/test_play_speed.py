@@ -65,7 +65,7 @@ def test_frames_a_second_with_the_picture_drawn(world, threads, monkeypatch, tmp
         f" {FRAMES} frames; {flops / 1e6:.0f} MFLOP a frame, {reached:.1f} GFLOP/s = {shares}"
     )
     assert live.dreamed >= FRAMES
-    assert 1000 / median >= 30
+    assert 1000 / median >= session.world.spec.fps, "slower than the game itself"
 
 
 @pytest.mark.benchmark
