@@ -19,8 +19,8 @@ class Experiment:
     """Everything that decides what a run makes, but for its data.
 
     lam_behaviours: whose play the LAM learns from, where the data has any of it. Play that follows from
-    the picture or from its own past tells a decoder with a memory what comes next, and then the codes
-    need not.
+    the picture or from its own past may tell a decoder with a memory what comes next, so that the codes
+    need not; random play is not measured to be better than mixed.
     """
 
     game: str

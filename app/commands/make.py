@@ -122,7 +122,7 @@ def _within(minutes: float, datasets: list[Any], options: dict[str, Any]) -> Any
         pipeline.train()
         rates = _rates(run.folder / "metrics.jsonl")
     seconds = minutes * 60
-    most = experiment.lam.steps  # codes that are trained longer begin to tell what the past tells already
+    most = experiment.lam.steps  # trained much longer, codes told less of the player
     steps = {"lam": min(most, max(20, int(seconds * LAM_SHARE * rates["lam"])))}
     steps["dynamics"] = max(20, int((seconds - steps["lam"] / rates["lam"]) * rates["dynamics"]))
     for part, count in steps.items():
