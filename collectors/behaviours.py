@@ -18,7 +18,7 @@ from collectors.games import Game, scripted_games
 LONGEST_HOLD = 8  # steps
 LONGEST_MOVE = 1  # steps a scripted player keeps a direction
 NOISE = 0.15  # share of a scripted player's decisions that are random holds
-MIX = {"random": 0.2, "sticky": 0.4, "scripted": 0.4}
+MIX = {"random": 0.4, "sticky": 0.3, "scripted": 0.3}
 SCRIPTS = {"follow_ball": pong.follow_ball}
 
 
@@ -110,7 +110,7 @@ def behaviour_named(name: str, game: Game) -> Behaviour:
 def weights_of(text: str, game: Game) -> dict[str, float]:
     """`sticky`, `mix` or `random:1,sticky:3` → the share of episodes that each player gets; they sum to 1.
 
-    `mix` is random 0.2, sticky 0.4, scripted 0.4, without the scripted share where a game has no
+    `mix` is random 0.4, sticky 0.3, scripted 0.3, without the scripted share where a game has no
     scripted player. Raises ValueError on unknown names and on weights that are not positive numbers.
     """
     if text == "mix":

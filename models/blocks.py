@@ -107,7 +107,10 @@ class TemporalAttention(nn.Module):
 
 
 class STBlock(nn.Module):
-    """One block of the ST-transformer; with `conditioned`, a vector per frame scales and shifts its norms."""
+    """One block of the ST-transformer; with `conditioned`, a vector per frame scales and shifts its norms.
+
+    A reach of 1 leaves temporal attention out: each frame for itself.
+    """
 
     def __init__(
         self, width: int, heads: int, reach: int, grid: tuple[int, int], conditioned: bool = False, expand: int = 4
@@ -116,9 +119,9 @@ class STBlock(nn.Module):
         if width % heads:
             fits = ", ".join(str(k) for k in range(1, 17) if width % k == 0)
             raise ValueError(f"width {width} is not divisible by {heads} heads; use {fits}")
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
         self.spatial = SpatialAttention(width, heads, grid)
-        self.temporal = TemporalAttention(width, heads, reach)
+        self.temporal = TemporalAttention(width, heads, reach) if reach > 1 else None
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2 + (reach > 1)))
         self.ffn = nn.Sequential(nn.Linear(width, expand * width), nn.GELU(), nn.Linear(expand * width, width))
         self.film = nn.Linear(width, 4 * width) if conditioned else None
         if self.film is not None:
@@ -127,16 +130,17 @@ class STBlock(nn.Module):
 
     def forward(
         self, x: Tensor, condition: Tensor | None = None, past: Past | None = None
-    ) -> tuple[Tensor, KeysValues]:
+    ) -> tuple[Tensor, KeysValues | None]:
         """x: [B, T, N, D], condition: [B, T, D] → the same shape as x, and the temporal keys and values."""
-        one, two = self.norms[0](x), self.norms[2]
+        one, own = self.norms[0](x), None
         if self.film is not None and condition is not None:
             scale1, shift1, scale2, shift2 = self.film(condition)[:, :, None].chunk(4, dim=-1)
             one = one * (1 + scale1) + shift1
         x = x + self.spatial(one)
-        moved, own = self.temporal(self.norms[1](x), past)
-        x = x + moved
-        inner = two(x)
+        if self.temporal is not None:
+            moved, own = self.temporal(self.norms[1](x), past)
+            x = x + moved
+        inner = self.norms[-1](x)
         if self.film is not None and condition is not None:
             inner = inner * (1 + scale2) + shift2
         return x + self.ffn(inner), own

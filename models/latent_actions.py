@@ -7,12 +7,16 @@ past → a head that must tell the tokens of frame t+1 from a feature and the co
 Genie (arXiv 2402.15391, §2.1) with these departures, each against a measured failure. The encoder sees
 only the pair and no history, so that a code names a change and not a surprise, and it is convolutional,
 so that the same move is the same code wherever it happens. The code enters at the head alone, so that
-every code can be tried on every transition for little: the loss is an expectation over all eight
-(variational EM, Neal and Hinton 1998) and needs no straight-through gradient; what weight each code has
-in it is the posterior, partly balanced over the batch (Sinkhorn-Knopp, as in SwAV, arXiv 2006.09882), so
-that no code can fall out of use. The decoder first learns, without codes, what can be told without them
-(the ball, the opponent), so that what is left for the codes is what the player does. It rebuilds the
-tokens of the frame rather than its pixels, because a one-pixel ball weighs nothing in a squared error.
+every code can be tried on every transition for little: no straight-through gradient is needed. It rebuilds
+the tokens of the frame rather than its pixels, because a one-pixel ball weighs nothing in a squared error.
+
+Training has three phases. *Free*: the decoder learns, without codes, what can be told without them (the
+ball, the opponent), so that what is left for the codes is what the player does. *Sorting*: its memory is
+frozen, and the codes part ways by expectation-maximisation (Neal and Hinton 1998), with posteriors partly
+balanced over the batch (Sinkhorn-Knopp, as in SwAV, arXiv 2006.09882) so that none falls out of use. But a
+posterior knows of the past, which the encoder does not, so codes would come to mean "as before" or "the
+other way". *Choosing* therefore minimises the cost expected under the encoder's own choice: all costs are
+known, so the gradient is exact, and a code can only mean what two frames show.
 """
 
 from __future__ import annotations
@@ -34,11 +38,12 @@ from models.world import WorldSpec
 class LatentActionConfig:
     """codes: how many latent actions. width, heads, depth, reach: of the decoder; channels: of the encoder.
 
-    free_share: share of training in which the decoder learns without codes; balance: how far the use
-    of the codes is evened out, from 0, not at all, to 1, wholly; sharpness: what the costs are multiplied
-    with before the posterior, more than 1 for codes that part ways soon; extra: unchanged places a frame, on
-    average, that the loss looks at beside those where something is to be seen; tries: transitions of a
-    batch on which every code is tried.
+    free_share, sort_share: shares of training in which the decoder learns without codes, and in which codes
+    are sorted; what remains is for choosing. balance: how far the use of the codes is evened out in
+    sorting, from 0, not at all, to 1, wholly; even: weight of the divergence of their use from an even one in
+    choosing; sharpness: what the costs are multiplied with before the posterior, more than 1 for codes that
+    part ways soon; extra: unchanged places a frame, on average, that the loss looks at beside the changed
+    ones, and a quarter of those that show something; tries: transitions of a batch on which every code is tried.
     """
 
     codes: int = 8
@@ -47,19 +52,22 @@ class LatentActionConfig:
     depth: int = 3
     reach: int = 5
     channels: int = 24
-    free_share: float = 0.32
+    free_share: float = 0.45
+    sort_share: float = 0.08
     balance: float = 0.5
+    even: float = 0.2
     sharpness: float = 4.0
     extra: float = 2.0
-    tries: int = 64
+    tries: int = 160
 
     def __post_init__(self) -> None:
         if not 2 <= self.codes <= 64:
             raise ValueError(f"number of latent actions must be in [2, 64], found {self.codes}")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not divisible by {self.heads} heads")
-        if not 0 <= self.free_share < 1 or not 0 <= self.balance <= 1:
-            raise ValueError(f"free_share {self.free_share} must be in [0, 1) and balance {self.balance} in [0, 1]")
+        if not 0 <= self.free_share < 1 or not 0 <= self.sort_share < 1 - self.free_share or not 0 <= self.balance <= 1:
+            shares = f"free_share {self.free_share} and sort_share {self.sort_share} must be in [0, 1) and leave a rest"
+            raise ValueError(f"{shares}, balance {self.balance} must be in [0, 1]")
 
     @classmethod
     def sized(cls, size: Size) -> LatentActionConfig:
@@ -120,9 +128,10 @@ class LatentActionModel(nn.Module):
             STBlock(width, config.heads, config.reach, tokenizer.grid) for _ in range(config.depth)
         )
         self.norm, self.stay = nn.LayerNorm(width), nn.Linear(width, 1)
-        self.code = nn.Embedding(config.codes + 1, 2 * width)  # the last one: no code
+        self.no_code = nn.Parameter(0.5 * torch.randn(2 * width))
+        self.code = nn.Embedding(config.codes, 2 * width)  # added to the former
         self.mix = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-        nn.init.normal_(self.code.weight, std=0.5)
+        nn.init.normal_(self.code.weight, std=0.25)
 
     @torch.no_grad()
     def infer(self, frames: Tensor) -> Tensor:
@@ -131,7 +140,7 @@ class LatentActionModel(nn.Module):
 
     def table(self) -> Tensor:
         """float [V, D]: every token's embedding, part learned, part from what it looks like."""
-        return self.embed.weight + self.look(self.features)
+        return F.rms_norm(self.embed.weight + self.look(self.features), (self.config.width,))
 
     def remember(self, tokens: Tensor, table: Tensor) -> Tensor:
         """Frames 1…T-1, int64 [B, T-1, N] → features that know the past [B, T-1, N, D]."""
@@ -141,55 +150,60 @@ class LatentActionModel(nn.Module):
             x, _ = block(x)
         return self.norm(x)
 
-    def tell(self, x: Tensor, codes: Tensor, present: Tensor, table: Tensor) -> Tensor:
-        """Features [K, D], a code [K] and the present token [K] of K places → logits of the next [K, V]."""
-        scale, shift = self.code(codes).chunk(2, dim=-1)
+    def tell(self, x: Tensor, codes: Tensor | None, present: Tensor, table: Tensor) -> Tensor:
+        """Features [K, D], a code [K] (or none) and the present token [K] of K places → logits of the next [K, V]."""
+        style = self.no_code if codes is None else self.no_code + self.code(codes)
+        scale, shift = style.chunk(2, dim=-1)
         x = x + self.mix(x * (1 + scale) + shift)
         logits = x @ table.T * table.shape[1] ** -0.5
         return logits.scatter_add(1, present[:, None], self.stay(x).to(logits.dtype))
 
     def loss(self, frames: Tensor, tokens: Tensor, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy of the next frame's tokens, expected over the codes, plus the encoder's own.
+        """Cross-entropy of the next frame's tokens, without codes or expected over them.
 
         frames: uint8 [B, T, C, H, W]; tokens: int64 [B, T, N] of the same frames; progress: share of
-        training done, which decides whether codes are in use yet.
+        training done, which decides the phase.
         """
         free = progress < self.config.free_share
         past, future = tokens[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(0, 1)  # [B·(T-1), N]
         with torch.set_grad_enabled(free):  # what is known of the past is settled before codes come in
             table = self.table()
             x = self.remember(tokens[:, :-1], table).flatten(0, 1)
+        pairs = torch.stack([frames[:, :-1], frames[:, 1:]], dim=2).flatten(0, 1)
         changed = past != future
-        places = changed | self._foreground(tokens) | (torch.rand(past.shape, device=past.device) < self._share(past))
-        if not free:
-            tried = torch.randperm(len(past), device=past.device)[: self.config.tries]
-            x, past, future, changed, places = (each[tried] for each in (x, past, future, changed, places))
+        tried = torch.randperm(len(past), device=past.device)[: len(past) if free else self.config.tries]
+        places = changed | self._watched(tokens)
+        x, past, future, changed, places, pairs = (
+            each[tried] for each in (x, past, future, changed, places, pairs)
+        )
         row = places.nonzero()[:, 0]  # which transition each of the K places belongs to
-        weight = torch.where(changed[places], 1.0, 0.25)
-        x, present, target = x[places], past[places], future[places]
+        x, present, target, moved = x[places], past[places], future[places], changed[places]
+        total = moved.sum().clamp(min=1)
 
-        def entropy(code: int) -> Tensor:
-            codes = torch.full_like(target, code)
+        def entropy(code: int | None) -> Tensor:
+            codes = None if code is None else torch.full_like(target, code)
             return F.cross_entropy(self.tell(x, codes, present, table).float(), target, reduction="none")
 
-        with torch.set_grad_enabled(free):
-            alone = entropy(self.config.codes)
-        logs = {"free_ce": alone.detach()[changed[places]].mean()}
+        alone = entropy(None)
+        logs = {"free_ce": alone.detach()[moved].mean()}
         if free:
-            return (alone * weight).sum() / changed.sum().clamp(min=1), logs
+            return alone.sum() / total, logs
         each = torch.stack([entropy(code) for code in range(self.config.codes)], dim=1)  # [K, A]
-        cost = each.new_zeros(len(past), self.config.codes).index_add(0, row, each * weight[:, None])
-        pairs = torch.stack([frames[:, :-1], frames[:, 1:]], dim=2).flatten(0, 1)[tried]
-        logits = self.encoder(to_float(pairs))[:, 0]  # [K, A]
-        share = self._posterior(cost.detach() * self.config.sharpness, logits.detach())
-        rebuild = (share * cost).sum() / changed.sum().clamp(min=1)
-        read = F.cross_entropy(logits, share)
-        used = torch.bincount(logits.argmax(-1), minlength=self.config.codes)
-        read_ce = each.detach().gather(1, logits.argmax(-1)[row][:, None])[:, 0]
+        cost = each.new_zeros(len(past), self.config.codes).index_add(0, row, each)
+        logits = self.encoder(to_float(pairs.to(x.device)))[:, 0]  # [K, A]
+        if progress < self.config.free_share + self.config.sort_share:
+            share = self._posterior(cost.detach() * self.config.sharpness, logits.detach())
+            read = F.cross_entropy(logits, share)
+        else:
+            share = logits.softmax(-1)
+            use = share.mean(dim=0)
+            read = self.config.even * (use * (use * self.config.codes).clamp(min=1e-6).log()).sum()
+        rebuild = ((share * cost).sum() + alone.sum()) / total
+        code = logits.argmax(-1)
         logs |= {
-            "code_ce": read_ce[changed[places]].mean(),
-            "sure": share.amax(-1).mean(),
-            "perplexity": torch.tensor(perplexity(used)),
+            "code_ce": each.detach().gather(1, code[row][:, None])[moved].mean(),
+            "sure": share.detach().amax(-1).mean(),
+            "perplexity": torch.tensor(perplexity(torch.bincount(code, minlength=self.config.codes))),
         }
         return rebuild + read, logs
 
@@ -206,21 +220,21 @@ class LatentActionModel(nn.Module):
         changed = past != future
         x, row = self.remember(tokens[:, :-1], table).flatten(0, 1)[changed], changed.nonzero()[:, 0]
         order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(0)).to(codes.device)
-        tried = {"inferred": codes, "shuffled": codes[order], "none": torch.full_like(codes, self.config.codes)}
+        tried = {"inferred": codes, "shuffled": codes[order], "none": None}
         found = {
-            name: float(F.cross_entropy(self.tell(x, given[row], past[changed], table), future[changed]))
+            name: float(F.cross_entropy(self.tell(x, None if given is None else given[row], past[changed], table), future[changed]))
             for name, given in tried.items()
         }
         return {**found, "gain": found["shuffled"] / max(found["inferred"], 1e-9)}
 
-    def _foreground(self, tokens: Tensor) -> Tensor:
-        """bool [B·(T-1), N]: where, before or after, there is not what mostly is there in this batch."""
+    def _watched(self, tokens: Tensor) -> Tensor:
+        """bool [B·(T-1), N]: some places that the loss looks at whether they change or not: a quarter of
+        those where, before or after, there is not what mostly is there in this batch, and a few others."""
         usual = tokens.flatten(0, 1).mode(dim=0).values
         seen = tokens != usual
-        return (seen[:, :-1] | seen[:, 1:]).flatten(0, 1)
-
-    def _share(self, tokens: Tensor) -> float:
-        return min(1.0, self.config.extra / tokens.shape[1])
+        shown = (seen[:, :-1] | seen[:, 1:]).flatten(0, 1)
+        rate = torch.where(shown, 0.25, min(0.25, self.config.extra / tokens.shape[2]))
+        return torch.rand(shown.shape, device=tokens.device) < rate
 
     def _posterior(self, cost: Tensor, logits: Tensor) -> Tensor:
         """How much each code is to blame for each transition: [K, A], rows sum to one.

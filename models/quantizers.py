@@ -150,12 +150,18 @@ class PatchCodebook(nn.Module):
         self._sorted = None
 
     def fit(self, patches: Tensor, counts: Tensor) -> None:
-        """patches: uint8 [K, D] distinct, counts: int64 [K]; the V most frequent become the book."""
+        """patches: uint8 [K, D] distinct, counts: int64 [K]; the most frequent become the book, at most as
+        many as there is room for, and the room that is left over is given up."""
         order = counts.argsort(descending=True, stable=True)[: self.size]
-        self.patches.zero_()
-        self.counts.zero_()
-        self.patches[: len(order)], self.counts[: len(order)] = patches[order], counts[order]
-        self._sorted = None
+        self.make_room(len(order))
+        self.patches.copy_(patches[order])
+        self.counts.copy_(counts[order])
+
+    def make_room(self, codes: int) -> None:
+        """Empty the book and let it hold this many patches."""
+        self.size, self._sorted = codes, None
+        self.patches = self.patches.new_zeros(codes, self.patches.shape[1])
+        self.counts = self.counts.new_zeros(codes)
 
     def hash(self, patches: Tensor) -> Tensor:
         """uint8 [..., D] → int64 [...]: equal patches have equal keys."""

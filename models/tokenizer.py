@@ -7,7 +7,7 @@ ST-ViViT as in Genie (arXiv 2402.15391, §2.1): causal in time, so token t tells
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import torch
@@ -20,12 +20,16 @@ from models.world import Window, WorldSpec
 
 Size = Literal["tiny", "small", "base", "paper"]
 
+WAVES = 6
+"""Frequencies per direction that a patch is described by, beside its pixels."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenizerConfig:
     """kind: "patch" (a code is a seen patch), "vq" or "fsq" (learned).
 
-    patch: rows and columns of pixels a token; codes: vocabulary of "patch" and "vq"; levels: values
+    patch: rows and columns of pixels a token; codes: vocabulary of "vq", most
+    there may be of "patch"; levels: values
     per dimension of "fsq"; width, heads, encoder_depth, decoder_depth, reach (frames that temporal
     attention looks over, itself included), latent (dimensions at the quantizer): of the transformer.
     foreground: extra weight of a pixel per unit of distance from that place's mean; worst: weight of
@@ -104,7 +108,10 @@ class Tokenizer(nn.Module):
 
 
 class PatchTokenizer(Tokenizer):
-    """Each frame cut into patches, each patch looked up in a book of patches that were seen."""
+    """Each frame cut into patches, each patch looked up in a book of patches that were seen.
+
+    `config.codes` is the most that the book may hold before `fit`, and what it holds after.
+    """
 
     fits = True
 
@@ -130,8 +137,18 @@ class PatchTokenizer(Tokenizer):
         if not seen:
             raise ValueError("no frames to fit the patch codebook on")
         self.book.fit(torch.stack(list(looks.values())), torch.tensor([seen[key] for key in looks]))
+        self._resized()
         kept = self.book.counts.sum().item() / sum(seen.values())
-        return {"distinct": float(len(seen)), "kept": float(min(len(seen), self.size)), "covered": kept}
+        return {"distinct": float(len(seen)), "kept": float(self.size), "covered": kept}
+
+    def make_room(self, codes: int) -> None:
+        """Forget everything and hold this many patches, for weights of that size."""
+        self.book.make_room(codes)
+        self._resized()
+
+    def _resized(self) -> None:
+        self.size = self.book.size
+        self.config = replace(self.config, codes=self.size)
 
     def encode(self, frames: Tensor) -> Tensor:
         """uint8 [B, T, C, H, W] → int64 [B, T, N]."""
@@ -142,9 +159,25 @@ class PatchTokenizer(Tokenizer):
         return unpatchify(self.book.lookup(tokens), self.config.patch, self.spec.height)
 
     def features(self) -> Tensor:
-        """float [V, D]: the patches, centred on the commonest one and scaled to unit mean norm."""
+        """float [V, F]: how each patch differs from the commonest one, as pixels and as slow waves.
+
+        The waves are the lowest frequencies of a cosine transform (DCT-II) of each patch brought to one norm:
+        two patches that show a small thing a pixel apart are close in them, and in their pixels they are not.
+        """
         looks = to_float(self.book.patches) - to_float(self.book.patches[:1])
-        return looks / looks.norm(dim=-1).mean().clamp(min=1e-6) * 4
+        pixels = looks / looks.norm(dim=-1).mean().clamp(min=1e-6)
+        shapes = looks / looks.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+        image = shapes.unflatten(1, (self.spec.channels, *self.config.patch))  # [V, C, P, Q]
+        down, right = (_cosines(side, min(side, WAVES)).to(image) for side in self.config.patch)
+        waves = torch.einsum("vcpq,pi,qj->vcij", image, down, right).flatten(1)
+        return 4 * torch.cat([pixels, waves], dim=1)
+
+
+def _cosines(side: int, waves: int) -> Tensor:
+    """float [side, waves]: the first rows of an orthonormal DCT-II of `side` samples, as columns."""
+    place, wave = torch.arange(side)[:, None] + 0.5, torch.arange(waves)[None]
+    norm = torch.where(wave == 0, 1 / side, 2 / side).sqrt()
+    return norm * torch.cos(torch.pi / side * place * wave)
 
 
 class STTokenizer(Tokenizer):

@@ -6,8 +6,8 @@ import block_play
 import pytest
 import torch
 
-from models.blocks import KeysValues, Past
-from models.dynamics.maskgit import MaskGIT, MaskGITConfig, past_of
+from models.blocks import KeysValues
+from models.dynamics.maskgit import MaskGIT, MaskGITConfig, Memory
 from models.tokenizer import TokenizerConfig
 
 TINY = MaskGITConfig.sized("tiny")
@@ -41,12 +41,11 @@ def rough(dynamics: MaskGIT) -> MaskGIT:
     return dynamics.requires_grad_(False)
 
 
-def past_after(dynamics: MaskGIT, tokens: torch.Tensor, actions: torch.Tensor) -> list[Past]:
-    """What frames [B, T, N] and the actions [B, T-1] between them offer to the next frame."""
-    led = torch.nn.functional.pad(actions, (1, 0), value=dynamics.actions)
-    kept = dynamics.read(tokens, tokens[:, 0], led, dynamics.table())
-    keys, values = (torch.stack([own[i] for own in kept], dim=1) for i in (0, 1))
-    return past_of(keys, values, torch.full((len(tokens),), keys.shape[4]))
+def known_of(dynamics: MaskGIT, tokens: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+    """What is known of the frame after frames [B, T, N] that the actions [B, T] lie between and after."""
+    memory = dynamics.remember(tokens, actions[:, :-1], dynamics.table())
+    earlier = tokens[:, max(0, tokens.shape[1] - 2)]
+    return dynamics.advance(tokens[:, -1], earlier, actions[:, -1], memory, dynamics.table())[0]
 
 
 def some_play(batch: int = 2, length: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
@@ -79,9 +78,9 @@ def test_draws_what_it_knows_by_heart(overfitted, steps: int, temperature: float
     dynamics, tokens, actions, _ = overfitted
     chance = torch.rand(1, steps, PLACES, generator=torch.Generator().manual_seed(1))
     for t in range(1, 7):
-        past = past_after(dynamics, tokens[:, :t], actions[:, : t - 1])
+        known = known_of(dynamics, tokens[:, :t], actions[:, :t])
         grid, entropy = dynamics.draw(
-            tokens[:, t - 1], actions[:, t - 1], past, dynamics.table(), steps, temperature, chance
+            known, tokens[:, t - 1], actions[:, t - 1], dynamics.table(), temperature, chance
         )
         assert torch.equal(grid, tokens[:, t])
         assert entropy.max() < 0.7
@@ -140,10 +139,9 @@ def features(dynamics: MaskGIT, tokens: torch.Tensor, actions: torch.Tensor) -> 
     """Features of frames 1 … T-1, each guessed from nothing but the frames before it: [1, T-1, N, D]."""
     table, found = dynamics.table(), []
     for t in range(1, tokens.shape[1]):
-        past = past_after(dynamics, tokens[:, :t], actions[:, : t - 1])
-        hidden = torch.ones(1, 1, PLACES, dtype=torch.bool)
-        before, action = tokens[:, t - 1 : t], actions[:, t - 1 : t]
-        found.append(dynamics.guess(tokens[:, t : t + 1], hidden, before, action, table, past))
+        known = known_of(dynamics, tokens[:, :t], actions[:, :t])[:, None]
+        hidden = torch.ones(len(tokens), 1, PLACES, dtype=torch.bool)
+        found.append(dynamics.guess(known, tokens[:, t : t + 1], hidden, actions[:, t - 1 : t], table))
     return torch.cat(found, dim=1)
 
 
@@ -160,12 +158,12 @@ def test_training_is_what_happens_at_play() -> None:
 def test_hidden_tokens_are_hidden_and_seen_ones_are_seen() -> None:
     dynamics = rough(made())
     tokens, actions = some_play(1, 3)
-    past, table = past_after(dynamics, tokens[:, :2], actions[:, :1]), dynamics.table()
+    known = known_of(dynamics, tokens[:, :2], actions)[:, None]
     masked = torch.zeros(1, 1, PLACES, dtype=torch.bool)
     masked[..., :6] = True
 
     def look(grid: torch.Tensor) -> torch.Tensor:
-        return dynamics.guess(grid, masked, tokens[:, 1:2], actions[:, 1:], table, past)
+        return dynamics.guess(known, grid, masked, actions[:, 1:], dynamics.table())
 
     for place, seen in ((2, False), (8, True)):
         other = tokens[:, 2:].clone()
@@ -173,44 +171,64 @@ def test_hidden_tokens_are_hidden_and_seen_ones_are_seen() -> None:
         assert torch.equal(look(other), look(tokens[:, 2:])) is not seen
 
 
-def test_reading_frame_by_frame_with_a_cache_is_reading_all_at_once() -> None:
+def test_advancing_frame_by_frame_is_reading_all_at_once() -> None:
     dynamics = rough(made())
-    tokens, actions = some_play(2, 8)
-    table, reach = dynamics.table(), TINY.reach - 1
-    led = torch.nn.functional.pad(actions, (1, 0), value=dynamics.actions)
-    whole = dynamics.read(tokens, tokens[:, 0], led, table)
-    width = TINY.width // TINY.heads
-    keys = torch.full((2, TINY.depth, PLACES, TINY.heads, reach, width), 1e4)  # rubbish where nothing was yet
-    values, filled = keys.clone(), torch.zeros(2, dtype=torch.int64)
+    tokens, actions = some_play(2, 9)
+    table, earlier = dynamics.table(), torch.cat([tokens[:, :1], tokens[:, :7]], dim=1)
+    whole, _ = dynamics.foretell(tokens[:, :8], earlier, actions, table)
+    empty = dynamics.remember(tokens[:, :1], actions[:, :0], table)
+    rubbish = torch.full_like(empty.keys, 1e4)  # where nothing was yet
+    memory = Memory(rubbish, rubbish.clone(), empty.filled)
     for t in range(8):
-        first = tokens[:, max(0, t - 1)]
-        past = past_of(keys, values, filled)
-        kept = dynamics.read(tokens[:, t : t + 1], first, led[:, t : t + 1], table, past)
-        for block in range(TINY.depth):
-            for one, all_at_once in zip(kept[block], whole[block], strict=True):
-                torch.testing.assert_close(one[..., 0, :], all_at_once[..., t, :], atol=1e-4, rtol=1e-3)
-        keys, values = (
-            torch.cat([old[..., 1:, :], torch.stack([own[i] for own in kept], dim=1)], dim=4)
-            for i, old in enumerate((keys, values))
-        )
-        filled = (filled + 1).clamp(max=reach)
+        known, memory = dynamics.advance(tokens[:, t], earlier[:, t], actions[:, t], memory, table)
+        torch.testing.assert_close(known, whole[:, t], atol=1e-4, rtol=1e-3)
+    for t in range(1, 9):
+        known = known_of(dynamics, tokens[:, :t], actions[:, :t])
+        torch.testing.assert_close(known, whole[:, t - 1], atol=1e-4, rtol=1e-3)
 
 
-def test_past_counts_back_from_the_present() -> None:
+def test_memory_counts_back_from_the_present() -> None:
     keys = torch.zeros(2, 1, PLACES, 2, 3, 4)
-    (past,) = past_of(keys, keys, torch.tensor([3, 1]))
+    memory = Memory(keys, keys, torch.tensor([3, 1]))
+    (past,) = memory.past()
     assert past.offset.tolist() == [[[3, 2, 1]], [[0, 0, 1]]]
-    assert isinstance(past.memory, KeysValues)
+    one = torch.ones(2, PLACES, 2, 1, 4)
+    memory = memory.with_frame([KeysValues(one, one)])
+    assert memory.filled.tolist() == [3, 2]
+    assert memory.keys[..., :2, :].sum() == 0 and memory.values[..., 2, :].min() == 1
+
+
+def test_the_own_dream_begins_with_the_context_and_follows_the_game(overfitted) -> None:
+    dynamics, tokens, actions, _ = overfitted
+    own = dynamics._own_dream(tokens, actions, dynamics.table())
+    assert torch.equal(own, tokens[:, :-1])
+    noise = made(replace(PLAIN, first=2))
+    own = noise._own_dream(tokens, actions, noise.table())
+    assert own.shape == tokens[:, :-1].shape
+    assert torch.equal(own[:, :2], tokens[:, :2])
+    assert not torch.equal(own[:, 2:], tokens[:, 2:-1])
+
+
+def test_own_dreams_come_late_and_change_the_context_alone() -> None:
+    """Targets stay the real frames, so a perfect prediction of a fixed frame costs nothing whatever the context."""
+    dynamics = rough(made(replace(PLAIN, own_share=1.0, own_from=0.5)))
+    tokens, actions = some_play(2, 6)
+    plain = dynamics.loss(tokens, actions, 0.4)[0]
+    assert torch.equal(plain, dynamics.loss(tokens, actions, 0.0)[0])
+    torch.manual_seed(0)
+    assert not torch.equal(plain, dynamics.loss(tokens, actions, 0.5)[0])
+    short = dynamics.loss(tokens[:, :2], actions[:, :1], 0.9)[0]  # nothing to dream: frame 1 has a true past
+    assert torch.equal(short, dynamics.loss(tokens[:, :2], actions[:, :1], 0.0)[0])
 
 
 def test_one_greedy_pass_is_the_argmax() -> None:
     dynamics = rough(made())
     tokens, actions = some_play(3, 5)
-    past, table = past_after(dynamics, tokens[:, :4], actions[:, :3]), dynamics.table()
+    known, table = known_of(dynamics, tokens[:, :4], actions), dynamics.table()
     hidden = torch.ones(3, 1, PLACES, dtype=torch.bool)
-    x = dynamics.guess(tokens[:, 3:4], hidden, tokens[:, 3:4], actions[:, 3:], table, past)
+    x = dynamics.guess(known[:, None], tokens[:, 3:4], hidden, actions[:, 3:], table)
     logits = dynamics.logits(x[:, 0], tokens[:, 3], table)
-    grid, entropy = dynamics.draw(tokens[:, 3], actions[:, 3], past, table, 1, 0.0, torch.rand(3, 1, PLACES))
+    grid, entropy = dynamics.draw(known, tokens[:, 3], actions[:, 3], table, 0.0, torch.rand(3, 1, PLACES))
     assert torch.equal(grid, logits.argmax(-1))
     want = torch.distributions.Categorical(logits=logits).entropy()
     torch.testing.assert_close(entropy, want, atol=1e-4, rtol=1e-4)
@@ -229,11 +247,11 @@ def test_many_passes_agree_with_each_other_where_one_does_not() -> None:
 
     train(dynamics, batch, 400, lr=5e-3)
     dynamics.requires_grad_(False)
-    past, table = past_after(dynamics, still, actions[:, :0]), dynamics.table()
+    known, table = known_of(dynamics, still, actions), dynamics.table()
     alike = {}
     for steps in (1, PLACES):
         chance = torch.rand(32, steps, PLACES, generator=torch.Generator().manual_seed(0))
-        grid, _ = dynamics.draw(still[:, 0], actions[:, 0], past, table, steps, 1.0, chance)
+        grid, _ = dynamics.draw(known, still[:, 0], actions[:, 0], table, 1.0, chance)
         alike[steps] = (grid[:, 5] == grid[:, 6]).float().mean().item()
         assert 0.2 < (grid[:, 5] == 1).float().mean() < 0.8  # it is not always the same thing
     assert 0.2 < alike[1] < 0.8
@@ -259,7 +277,7 @@ def test_training_on_some_easy_tokens_leaves_the_expected_loss_as_it_is() -> Non
     [
         ({"width": 30, "heads": 4}, "width 30 is not divisible by 4 heads"),
         ({"reach": 1}, "reach 1 must be 2 or more"),
-        ({"own_rate": 1.5}, r"own_rate must be in \[0, 1\], found 1.5"),
+        ({"own_share": 1.5}, r"own_share must be in \[0, 1\], found 1.5"),
     ],
 )
 def test_bad_configs_say_why(changes: dict[str, object], message: str) -> None:

@@ -58,6 +58,34 @@ def test_a_small_book_says_how_much_it_covers() -> None:
     assert values["kept"] == 2
 
 
+def test_a_fitted_book_has_no_empty_pages_and_weights_of_its_size_can_be_read_back() -> None:
+    frames = block_play.play(8, 12)[0].frames
+    tokenizer = fitted(frames, codes=500)
+    distinct = int((tokenizer.book.counts > 0).sum())
+    assert tokenizer.size == tokenizer.book.size == tokenizer.config.codes == len(tokenizer.features()) == distinct < 500
+    other = replace(TINY, codes=500).build(block_play.SPEC)
+    assert isinstance(other, PatchTokenizer)
+    other.make_room(distinct)
+    other.load_state_dict(tokenizer.state_dict())
+    assert torch.equal(other.encode(frames), tokenizer.encode(frames))
+
+
+def test_features_know_how_far_apart_two_balls_are() -> None:
+    """In pixels, a ball one column aside is as far away as one five columns aside; in slow waves it is nearer."""
+    empty = torch.zeros(1, 3, 24, 32, dtype=torch.uint8)
+    frames = empty.repeat(7, 1, 1, 1)
+    for place in range(6):
+        frames[place + 1, :, 3:5, 1 + place] = 236
+    tokenizer = fitted(frames[None])
+    codes = tokenizer.encode(frames[None])[0, :, 0]
+    balls = tokenizer.features()[codes[1:]]
+    pixels, waves = balls.split([192, balls.shape[1] - 192], dim=1)
+    near, far = (pixels[0] - pixels[1]).norm(), (pixels[0] - pixels[5]).norm()
+    torch.testing.assert_close(near, far)
+    assert (waves[0] - waves[1]).norm() < 0.6 * (waves[0] - waves[5]).norm()
+    assert (tokenizer.features()[codes[0]] == 0).all()  # the commonest patch is what the others differ from
+
+
 def test_nothing_to_fit_on() -> None:
     with pytest.raises(ValueError, match="no frames to fit the patch codebook on"):
         TINY.build(block_play.SPEC).fit(iter(()))

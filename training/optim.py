@@ -10,6 +10,10 @@ import torch
 from torch import nn
 
 
+HIDDEN = ("blocks.", "trunk.", "fill.")
+"""Where the matrices are that Muon is for: in the blocks of transformers."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OptimConfig:
     """lr: peak learning rate; warmup: steps; decay: share of the run, at its end, in which lr falls to
@@ -48,7 +52,7 @@ class Optimiser:
         for name, parameter in module.named_parameters():
             if not parameter.requires_grad:
                 continue
-            hidden = config.muon and parameter.ndim == 2 and "blocks" in name and "bias" not in name
+            hidden = config.muon and parameter.ndim == 2 and name.startswith(HIDDEN) and "bias" not in name
             (matrices if hidden else rest).append(parameter)
         self.parts: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(rest, lr=config.lr, betas=(0.9, 0.95), weight_decay=config.weight_decay)

@@ -94,6 +94,8 @@ class Pipeline:
         }[name]  # fmt: skip
 
     def _read_back(self, name: str) -> None:
+        if name == "tokenizer" and isinstance(self.world.tokenizer, PatchTokenizer):
+            self.world.tokenizer.make_room(len(self.run.read_part(name).get("book.patches", ())))
         self.run.load_part(name, self._module(name))
         self._module(name).eval()
 
@@ -147,7 +149,7 @@ class Pipeline:
             places = cache.windows.draw(rng, config.batch, config.length)
             tokens, codes = cache.read(places, config.length)
             assert codes is not None
-            return dynamics.loss(tokens.to(self.device), codes.to(self.device))
+            return dynamics.loss(tokens.to(self.device), codes.to(self.device), progress)
 
         def preview(module: nn.Module) -> Tensor:
             assert isinstance(module, MaskGIT)

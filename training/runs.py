@@ -82,17 +82,21 @@ class Run:
         write_bytes(self.folder / "parts" / f"{part}.safetensors", save(weights))
         self.resume_path(part).unlink(missing_ok=True)
 
-    def load_part(self, part: str, module: nn.Module) -> None:
-        """Read a finished part back into a module of the same shape."""
+    def read_part(self, part: str) -> dict[str, Tensor]:
+        """The weights of a finished part."""
         path = self.folder / "parts" / f"{part}.safetensors"
         if not path.is_file():
             have = sorted(found.stem for found in path.parent.glob("*.safetensors"))
             raise FileNotFoundError(f"{part} checkpoint not found at {path}; there are: {', '.join(have) or 'none'}")
         try:
-            weights = load_file(path)
+            return load_file(path)
         except SafetensorError as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"{path} is damaged: {reason}; delete it to train {part} again") from error
+
+    def load_part(self, part: str, module: nn.Module) -> None:
+        """Read a finished part back into a module of the same shape."""
+        path, weights = self.folder / "parts" / f"{part}.safetensors", self.read_part(part)
         expected = {key: value.shape for key, value in module.state_dict().items()}
         if expected != {key: value.shape for key, value in weights.items()}:
             raise ValueError(f"{path} does not fit the config of this run; its tensors have other names or shapes")

@@ -1,11 +1,17 @@
 """MaskGIT: the next frame's tokens, guessed a few at a time, the surest first.
 
-Data path: tokens [B, T, N], actions [B, T-1] → two streams through one causal ST-transformer → logits
-of the hidden tokens [K, V]. The *clean* stream reads the past and leaves keys and values; the *masked*
-stream holds, for every frame, some of its tokens and guesses the rest from the clean past, the code
-and the tokens that it still sees. Genie (arXiv 2402.15391, §2.1, §6.6 of MaskGIT arXiv 2202.04200)
-masks the context as well; here the past is always whole, exactly as it is at play, so that nothing is
-learned for a case that never comes.
+Data path: tokens [B, T, N], actions [B, T-1] → *trunk*, a causal ST-transformer over the past, told which
+action each frame is left by → what is known of each next frame [B, T-1, N, D] → *filler*, spatial blocks
+over that and the tokens of the next frame that are fixed already → logits of the hidden ones [K, V].
+
+Genie (arXiv 2402.15391, §2.1; MaskGIT arXiv 2202.04200) masks the context as well and runs the whole
+transformer in every pass. Here the past is always whole, exactly as it is at play, and is thought through
+once a frame; only the filler, half as deep and without attention over time, is repeated. Every frame of
+a window is a lesson in the same pass, and a pass at play costs a third.
+
+In the last part of training the context is, from the third frame on, what the model itself dreams under the
+same actions, and the targets stay the real frames: it learns to put right what it does wrong (DAgger, arXiv
+1011.0686; scheduled sampling, arXiv 1506.03099).
 
 At play the number of tokens fixed in one pass follows their entropy (EB-Sampler, arXiv 2505.24857): as
 many as are jointly sure, so that a frame in which nothing is in doubt takes one pass, and two places
@@ -17,13 +23,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
-from models.blocks import KeysValues, Past, STBlock, causal_offset
+from models.blocks import KeysValues, Past, STBlock
 from models.latent_actions import LatentActionConfig, LatentActionModel
 from models.sampling import sample, surest
 from models.tokenizer import Size, Tokenizer, TokenizerConfig
@@ -32,23 +38,24 @@ from models.world import Sampling, State, Window, WorldSpec, check_action
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaskGITConfig:
-    """width, heads, depth: of the transformer; reach: frames that temporal attention looks over;
-    first: number of the first frame to be guessed, the ones before it are context only.
+    """width, heads, depth: of the trunk; fill_depth: blocks of the filler; reach: frames that temporal
+    attention looks over; first: number of the first frame to be guessed, the ones before it are context only.
 
-    whole: share of frames trained fully masked, as at play (the others at a rate U(0.5, 1));
-    own_share: share of batches whose past is partly replaced by the model's own guesses; own_rate:
-    at most this share of the tokens; easy: of the tokens that do not change, one in `easy` is trained
-    on, with weight `easy`, which leaves the expected loss as it is and saves most of its cost.
+    whole: share of frames trained fully masked, as at play (the others at a rate U(0.5, 1)); own_from:
+    share of training after which a share `own_share` of the batches has the model's own dream as context;
+    easy: of the tokens that do not change, one in `easy` is trained on, with weight `easy`, which leaves
+    the expected loss as it is and saves most of its cost.
     """
 
     width: int = 128
     heads: int = 4
     depth: int = 4
+    fill_depth: int = 2
     reach: int = 8
     first: int = 3
     whole: float = 0.5
-    own_share: float = 0.15
-    own_rate: float = 0.3
+    own_from: float = 0.6
+    own_share: float = 0.5
     easy: int = 8
 
     def __post_init__(self) -> None:
@@ -56,7 +63,7 @@ class MaskGITConfig:
             raise ValueError(f"width {self.width} is not divisible by {self.heads} heads")
         if self.reach < 2 or self.depth < 1 or self.easy < 1 or self.first < 1:
             raise ValueError(f"reach {self.reach} must be 2 or more; depth, easy and first 1 or more")
-        for name in ("whole", "own_share", "own_rate"):
+        for name in ("whole", "own_from", "own_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], found {getattr(self, name)}")
 
@@ -72,6 +79,29 @@ class MaskGITConfig:
         return cls(**dials[size])
 
 
+class Memory(NamedTuple):
+    """What the trunk remembers: keys and values [B, blocks, N, heads, T, D] of the last T frames before the
+    present one, of which the last `filled` int64 [B] are there."""
+
+    keys: Tensor
+    values: Tensor
+    filled: Tensor
+
+    def past(self) -> list[Past]:
+        """One `Past` a block, for one present frame."""
+        offset = torch.arange(self.keys.shape[4], 0, -1, device=self.keys.device)
+        seen = torch.where(offset[None] <= self.filled[:, None], offset[None], 0)[:, None]
+        return [Past(KeysValues(self.keys[:, i], self.values[:, i]), seen) for i in range(self.keys.shape[1])]
+
+    def with_frame(self, kept: list[KeysValues]) -> Memory:
+        """The oldest frame forgotten, one more remembered."""
+        keys, values = (
+            torch.cat([old[..., 1:, :], torch.stack([own[i] for own in kept], dim=1)], dim=4)
+            for i, old in ((0, self.keys), (1, self.values))
+        )
+        return Memory(keys, values, (self.filled + 1).clamp(max=keys.shape[4]))
+
+
 class MaskGIT(nn.Module):
     """The dynamics. features: float [V, F], what each token looks like; grid: rows and columns; actions: A."""
 
@@ -85,47 +115,43 @@ class MaskGIT(nn.Module):
         self.embed = nn.Embedding(len(features), width)
         nn.init.normal_(self.embed.weight, std=0.02)
         self.place = nn.Parameter(0.02 * torch.randn(tokens, width))
+        self.earlier = nn.Linear(width, width)
+        self.action = nn.Embedding(actions, width)
+        self.trunk = nn.ModuleList(self._block(grid, config.reach) for _ in range(config.depth))
         self.hidden = nn.Parameter(0.02 * torch.randn(width))
-        self.before, self.earlier = nn.Linear(width, width), nn.Linear(width, width)
-        self.action = nn.Embedding(actions + 1, width)  # the last one: no action, before the first frame
-        self.blocks = nn.ModuleList(
-            STBlock(width, config.heads, config.reach, grid, conditioned=True) for _ in range(config.depth)
-        )
+        self.foretold, self.where = nn.LayerNorm(width), nn.Parameter(0.02 * torch.randn(tokens, width))
+        self.fill = nn.ModuleList(self._block(grid, 1) for _ in range(config.fill_depth))
         self.norm, self.head, self.stay = nn.LayerNorm(width), nn.Linear(width, width), nn.Linear(width, 1)
+
+    def _block(self, grid: tuple[int, int], reach: int) -> STBlock:
+        return STBlock(self.config.width, self.config.heads, reach, grid, conditioned=True)
 
     def table(self) -> Tensor:
         """float [V, D]: every token's embedding, part learned, part from what it looks like."""
-        return self.embed.weight + self.look(self.features)
+        return F.rms_norm(self.embed.weight + self.look(self.features), (self.config.width,))
 
-    def read(
-        self, tokens: Tensor, first: Tensor, actions: Tensor, table: Tensor, past: Sequence[Past] | None = None
-    ) -> list[KeysValues]:
-        """The clean stream: tokens [B, T, N], actions [B, T] that led to them → keys and values a block.
+    def foretell(
+        self, tokens: Tensor, earlier: Tensor, actions: Tensor, table: Tensor, past: Sequence[Past] | None = None
+    ) -> tuple[Tensor, list[KeysValues]]:
+        """The trunk: frames [B, T, N], the ones before them, the actions [B, T] that they are left by →
+        what is known of the frames after them [B, T, N, D], and keys and values a block.
 
-        first: the frame before the first one [B, N].
+        Without `past` the frames of `tokens` are each other's past.
         """
         condition = self.action(actions)  # [B, T, D]
-        earlier = torch.cat([first[:, None], tokens[:, :-1]], dim=1)
         x = F.embedding(tokens, table) + self.earlier(F.embedding(earlier, table)) + self.place + condition[:, :, None]
         kept = []
-        for index, block in enumerate(self.blocks):
+        for index, block in enumerate(self.trunk):
             x, own = block(x, condition, past[index] if past else None)
             kept.append(own)
-        return kept
+        return self.foretold(x), kept
 
-    def guess(
-        self, tokens: Tensor, masked: Tensor, before: Tensor, actions: Tensor, table: Tensor, past: Sequence[Past]
-    ) -> Tensor:
-        """The masked stream: tokens [B, T, N], of which `masked` are hidden → features [B, T, N, D].
-
-        before: the frames one earlier [B, T, N]; actions: [B, T], what led from there to here.
-        """
+    def guess(self, known: Tensor, tokens: Tensor, masked: Tensor, actions: Tensor, table: Tensor) -> Tensor:
+        """The filler: what is known [B, T, N, D], tokens [B, T, N] of which `masked` are hidden → features."""
         condition = self.action(actions)
-        seen = F.embedding(tokens, table)
-        x = torch.where(masked[..., None], self.hidden, seen) + self.before(F.embedding(before, table))
-        x = x + self.place + condition[:, :, None]
-        for index, block in enumerate(self.blocks):
-            x, _ = block(x, condition, past[index])
+        x = known + torch.where(masked[..., None], self.hidden, F.embedding(tokens, table)) + self.where
+        for block in self.fill:
+            x, _ = block(x, condition)
         return self.norm(x)
 
     def logits(self, x: Tensor, before: Tensor, table: Tensor) -> Tensor:
@@ -133,20 +159,21 @@ class MaskGIT(nn.Module):
         logits = self.head(x) @ table.T * table.shape[1] ** -0.5
         return logits.scatter_add(-1, before[..., None], self.stay(x).to(logits.dtype))
 
-    def loss(self, tokens: Tensor, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, tokens: Tensor, actions: Tensor, progress: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy on hidden tokens, never on the prompt. tokens: [B, T, N], actions: [B, T-1].
 
-        Raises ValueError where the window has no frame to guess.
+        progress: share of training done. Raises ValueError where the window has no frame to guess.
         """
-        if tokens.shape[1] <= self.config.first:
-            raise ValueError(f"windows of {tokens.shape[1]} frames are too short; use {self.config.first + 1} or more")
+        first = self.config.first
+        if tokens.shape[1] <= first:
+            raise ValueError(f"windows of {tokens.shape[1]} frames are too short; use {first + 1} or more")
         table = self.table()
-        context, first = tokens[:, :-1], self.config.first
-        if torch.rand(()) < self.config.own_share:
-            context = self._own_context(tokens, actions, table.detach())
-        future, before = tokens[:, first:], context[:, first - 1 :]
+        own = progress >= self.config.own_from and bool(torch.rand(()) < self.config.own_share)
+        context = self._own_dream(tokens, actions, table.detach()) if own else tokens[:, :-1]
+        known, _ = self.foretell(context, _shifted(context), actions, table)
+        known, before, future = known[:, first - 1 :], context[:, first - 1 :], tokens[:, first:]
         masked = self._mask(future)
-        features = self._both_streams(context, future, masked, actions, table)
+        features = self.guess(known, future, masked, actions[:, first - 1 :], table)
         changed = future != tokens[:, first - 1 : -1]
         hard = changed | (future != before)
         drawn = masked & (hard | (torch.rand(masked.shape, device=masked.device) < 1 / self.config.easy))
@@ -163,15 +190,6 @@ class MaskGIT(nn.Module):
         }
         return loss, logs
 
-    def _both_streams(self, context: Tensor, future: Tensor, masked: Tensor, actions: Tensor, table: Tensor) -> Tensor:
-        """context: frames 0…T-2, future: frames F…T-1 → features of the future frames [B, T-F, N, D]."""
-        first = context.shape[1] - future.shape[1] + 1
-        none = torch.full_like(actions[:, :1], self.actions)
-        kept = self.read(context, context[:, 0], torch.cat([none, actions[:, :-1]], dim=1), table)
-        offset = causal_offset(context.shape[1], context.device)[first - 1 :] + 1
-        past = [Past(own, offset) for own in kept]
-        return self.guess(future, masked, context[:, first - 1 :], actions[:, first - 1 :], table, past)
-
     def _mask(self, future: Tensor) -> Tensor:
         """bool [B, T, N]: Bernoulli at a rate U(0.5, 1) a frame, or everything."""
         shape = (*future.shape[:2], 1)
@@ -180,59 +198,74 @@ class MaskGIT(nn.Module):
         return torch.rand(future.shape, device=future.device) < rate
 
     @torch.no_grad()
-    def _own_context(self, tokens: Tensor, actions: Tensor, table: Tensor) -> Tensor:
-        """Frames 0…T-2, in which some tokens are the model's own one-pass guesses."""
-        context, first = tokens[:, :-1], self.config.first
-        future, before = tokens[:, first:], context[:, first - 1 :]
-        masked = torch.ones_like(future, dtype=torch.bool)
-        features = self._both_streams(context, future, masked, actions, table)
-        doubt = (torch.rand(future.shape, device=future.device) < 0.25) | (future != before)
-        logits = self.logits(features[doubt], before[doubt], table).float()
-        guess = future.clone()
-        guess[doubt] = torch.multinomial(logits.softmax(-1), 1)[:, 0]
-        rate = self.config.own_rate * torch.rand((len(tokens), 1, 1), device=tokens.device)
-        swap = torch.rand(future.shape, device=tokens.device) < rate
-        own = torch.where(swap, guess, future)
-        return torch.cat([tokens[:, :first], own[:, :-1]], dim=1)
+    def _own_dream(self, tokens: Tensor, actions: Tensor, table: Tensor) -> Tensor:
+        """Frames 0…T-2, of which all after the context are dreamed: [B, T-1, N]."""
+        first, frames = self.config.first, tokens.shape[1]
+        memory = self.remember(tokens[:, :first], actions[:, : first - 1], table)
+        dreamed = list(tokens[:, :first].unbind(1))
+        for t in range(first, frames - 1):
+            chance = torch.rand((len(tokens), 2, tokens.shape[2]), device=tokens.device)
+            earlier = dreamed[max(0, t - 2)]
+            known, memory = self.advance(dreamed[-1], earlier, actions[:, t - 1], memory, table)
+            drawn, _ = self.draw(known, dreamed[-1], actions[:, t - 1], table, 1.0, chance)
+            dreamed.append(drawn)
+        return torch.stack(dreamed, dim=1)
+
+    def remember(self, tokens: Tensor, actions: Tensor, table: Tensor) -> Memory:
+        """All frames but the last, tokens [B, T, N] and the actions [B, T-1] between them → memory."""
+        reach, past = self.config.reach - 1, tokens[:, :-1]
+        batch, frames, places = past.shape
+        if not frames:
+            empty = self.place.new_zeros(batch, len(self.trunk), places, self.config.heads, reach, self._head_width)
+            return Memory(empty, empty.clone(), torch.zeros(batch, dtype=torch.int64, device=tokens.device))
+        _, kept = self.foretell(past, _shifted(past), actions, table)
+        keys, values = (torch.stack([own[i] for own in kept], dim=1)[..., -reach:, :] for i in (0, 1))
+        filled, lack = keys.shape[4], (0, 0, reach - keys.shape[4], 0)
+        whole = torch.full((batch,), filled, device=tokens.device)
+        return Memory(F.pad(keys, lack), F.pad(values, lack), whole)
+
+    def advance(
+        self, present: Tensor, earlier: Tensor, action: Tensor, memory: Memory, table: Tensor
+    ) -> tuple[Tensor, Memory]:
+        """The present frame [B, N], the one before it and the action [B] → what is known of the next frame
+        [B, N, D], and a memory that holds the present one too."""
+        past = memory.past()
+        known, kept = self.foretell(present[:, None], earlier[:, None], action[:, None], table, past)
+        return known[:, 0], memory.with_frame(kept)
+
+    @property
+    def _head_width(self) -> int:
+        return self.config.width // self.config.heads
 
     def draw(
-        self,
-        before: Tensor,
-        action: Tensor,
-        past: Sequence[Past],
-        table: Tensor,
-        steps: int,
-        temperature: float,
-        chance: Tensor,
+        self, known: Tensor, before: Tensor, action: Tensor, table: Tensor, temperature: float, chance: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """One frame: before [B, N], action [B] → tokens [B, N] and the entropy each was drawn at [B, N].
+        """One frame: what the trunk knows of it [B, N, D], before [B, N], action [B] → tokens [B, N] and the
+        entropy each was drawn at [B, N].
 
-        chance: uniform numbers [B, steps, N]. temperature divides the logits; 0 takes the likeliest.
+        chance: uniform numbers [B, K, N] for at most K passes. temperature divides the logits; 0 takes the
+        likeliest.
         """
+        steps = chance.shape[1]
         grid, masked = before.clone(), torch.ones_like(before, dtype=torch.bool)
         entropy = torch.zeros(before.shape, device=before.device)
         for step in range(steps):
-            x = self.guess(grid[:, None], masked[:, None], before[:, None], action[:, None], table, past)
-            logits = self.logits(x[:, 0], before, table).float()
-            drawn, doubt = sample(logits, temperature, chance[:, step])
-            fixed = masked & (surest(doubt, masked) if step < steps - 1 else masked)
-            grid, entropy = torch.where(fixed, drawn, grid), torch.where(fixed, doubt, entropy)
+            x = self.guess(known[:, None], grid[:, None], masked[:, None], action[:, None], table)[:, 0]
+            logits = self.logits(x[masked], before[masked], table).float()
+            drawn, doubt = sample(logits, temperature, chance[:, step][masked])
+            places = masked.clone()
+            guessed, unsure = grid.masked_scatter(places, drawn), entropy.masked_scatter(places, doubt)
+            fixed = masked & (surest(unsure, masked) if step < steps - 1 else masked)
+            grid, entropy = torch.where(fixed, guessed, grid), torch.where(fixed, unsure, entropy)
             masked = masked & ~fixed
             if not bool(masked.any()):
                 break
         return grid, entropy
 
 
-def past_of(keys: Tensor, values: Tensor, filled: Tensor) -> list[Past]:
-    """A state's cache [B, blocks, N, heads, T, D] as one `Past` a block, for one present frame.
-
-    filled: int64 [B], how many of the last T frames there are.
-    """
-    reach = keys.shape[4]
-    offset = torch.arange(reach, 0, -1, device=keys.device)
-    seen = torch.where(offset[None] <= filled[:, None], offset[None], 0)
-    seen = rearrange(seen, "b t -> b 1 t")
-    return [Past(KeysValues(keys[:, i], values[:, i]), seen) for i in range(keys.shape[1])]
+def _shifted(tokens: Tensor) -> Tensor:
+    """Frames [B, T, N] → the frames before them; the first one is its own."""
+    return torch.cat([tokens[:, :1], tokens[:, :-1]], dim=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -260,9 +293,9 @@ class MaskGITFamily:
 class MaskGITWorld(nn.Module):
     """Tokenizer, LAM and dynamics as one playable thing.
 
-    State: `grid` int64 [B, N], the present; `history` int64 [B, R, N], the frames that its decoding
-    depends on; `keys`, `values` float [B, blocks, N, heads, T, D] and `filled` int64 [B], what the past
-    offers to attention; `entropy` float [B, N].
+    State: `grid` int64 [B, N], the present, and `earlier`, the frame before it; `history` int64 [B, R, N], the
+    frames that its decoding depends on; `keys`, `values` float [B, blocks, N, heads, T, D] and `filled`
+    int64 [B], what the frames before the present one offer to attention; `entropy` float [B, N].
     """
 
     def __init__(self, config: MaskGITFamily, spec: WorldSpec, sampling: Sampling | None = None) -> None:
@@ -271,7 +304,7 @@ class MaskGITWorld(nn.Module):
         self.config, self.sampling = config, sampling or Sampling()
         self.spec = spec if spec.actions else replace(spec, actions=tuple(f"latent {code}" for code in range(codes)))
         self.tokenizer: Tokenizer = config.tokenizer.build(spec)
-        self.latent_actions = LatentActionModel(config.latent_actions, spec, self.tokenizer)
+        self.latent_actions = self._fresh_latent_actions()
         self.dynamics = self.fresh_dynamics()
         self._table: Tensor | None = None
 
@@ -281,10 +314,21 @@ class MaskGITWorld(nn.Module):
         return MaskGIT(self.config.dynamics, features, self.tokenizer.grid, codes)
 
     def link(self) -> None:
-        """Tell the other parts what the tokens look like now. To be called when the tokenizer changed."""
+        """Tell the other parts what the tokens look like now. To be called when the tokenizer changed.
+
+        Where its vocabulary became another one, the other parts start anew.
+        """
+        device = self.dynamics.place.device
+        if self.tokenizer.config != self.config.tokenizer:
+            self.config = replace(self.config, tokenizer=self.tokenizer.config)
+            self.latent_actions = self._fresh_latent_actions().to(device)
+            self.dynamics = self.fresh_dynamics().to(device)
         features = self.tokenizer.features()
-        self.latent_actions.features = self.dynamics.features = features.to(self.dynamics.place.device)
+        self.latent_actions.features = self.dynamics.features = features.to(device)
         self._table = None
+
+    def _fresh_latent_actions(self) -> LatentActionModel:
+        return LatentActionModel(self.config.latent_actions, self.spec, self.tokenizer)
 
     def with_spec(self, spec: WorldSpec) -> MaskGITWorld:
         """The same weights under another spec, for example one with a measured action table."""
@@ -310,25 +354,16 @@ class MaskGITWorld(nn.Module):
         if actions is None:
             actions = self.infer_actions(frames)
         tokens = self.tokenizer.encode(frames)  # [B, T, N]
-        kept = self.dynamics.read(tokens, tokens[:, 0], self._led_to(actions), self.table())
-        reach = self.dynamics.config.reach - 1
-        keys, values = (torch.stack([own[i] for own in kept], dim=1)[..., -reach:, :] for i in (0, 1))
-        filled = torch.full((len(frames),), keys.shape[4], device=frames.device)
-        lack = reach - keys.shape[4]
+        memory = self.dynamics.remember(tokens, actions.to(frames.device), self.table())
         history = self.tokenizer.reach
         pad = tokens[:, :1].expand(-1, max(0, history - tokens.shape[1]), -1)
         return {
             "grid": tokens[:, -1],
+            "earlier": tokens[:, max(0, tokens.shape[1] - 2)],
             "history": torch.cat([pad, tokens], dim=1)[:, -history:],
-            "keys": F.pad(keys, (0, 0, lack, 0)),
-            "values": F.pad(values, (0, 0, lack, 0)),
-            "filled": filled,
+            **memory._asdict(),
             "entropy": torch.zeros(tokens[:, -1].shape, device=frames.device),
         }
-
-    def _led_to(self, actions: Tensor) -> Tensor:
-        """Codes [B, T-1] between frames → codes [B, T] that led to each frame, none to the first."""
-        return F.pad(actions.to(self.dynamics.place.device), (1, 0), value=self.dynamics.actions)
 
     def table(self) -> Tensor:
         """The dynamics' token table, made once."""
@@ -342,21 +377,15 @@ class MaskGITWorld(nn.Module):
         grid = state["grid"]
         check_action(action, self.dynamics.actions, len(grid))
         action = action.to(grid.device)
-        steps = self.sampling.steps
-        chance = torch.rand((len(grid), steps, grid.shape[1]), generator=rng).to(grid.device)
-        past, table = past_of(state["keys"], state["values"], state["filled"]), self.table()
-        drawn, entropy = self.dynamics.draw(grid, action, past, table, steps, self.sampling.temperature, chance)
-        kept = self.dynamics.read(drawn[:, None], grid, action[:, None], table, past)
-        keys, values = (
-            torch.cat([state[name][..., 1:, :], torch.stack([own[i] for own in kept], dim=1)], dim=4)
-            for i, name in enumerate(("keys", "values"))
-        )
+        chance = torch.rand((len(grid), self.sampling.steps, grid.shape[1]), generator=rng).to(grid.device)
+        memory, table = Memory(state["keys"], state["values"], state["filled"]), self.table()
+        known, memory = self.dynamics.advance(grid, state["earlier"], action, memory, table)
+        drawn, entropy = self.dynamics.draw(known, grid, action, table, self.sampling.temperature, chance)
         return {
             "grid": drawn,
+            "earlier": grid,
             "history": torch.cat([state["history"][:, 1:], drawn[:, None]], dim=1),
-            "keys": keys,
-            "values": values,
-            "filled": (state["filled"] + 1).clamp(max=keys.shape[4]),
+            **memory._asdict(),
             "entropy": entropy,
         }
 
