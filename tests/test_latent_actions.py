@@ -69,6 +69,7 @@ def test_infer_is_deterministic_in_range_and_causal(trained: LatentActionModel) 
     assert torch.equal(codes, trained.infer(frames))
     assert torch.equal(codes[:, :4], trained.infer(frames[:, :5]))
     assert torch.equal(codes[2:3], trained.infer(frames[2:3]))
+    assert torch.equal(codes[:, 5:], trained.infer(frames[:, 5:]))  # a code names a change, whatever was before
 
 
 def test_the_code_is_worth_something_to_the_decoder(course: tuple[LatentActionModel, list[dict]]) -> None:
@@ -77,6 +78,35 @@ def test_the_code_is_worth_something_to_the_decoder(course: tuple[LatentActionMo
     free, coded = (sum(line[key] for line in last) / 30 for key in ("free_ce", "code_ce"))
     assert coded < 0.7 * free
     assert all(torch.isfinite(torch.tensor(line["loss"])) for line in told)
+
+
+def test_each_phase_teaches_what_it_should() -> None:
+    lam, frames, tokens, _ = untrained()
+    memory, codes = lam.place, (lam.code.weight, lam.encoder.tell[-1].weight)
+    for progress, has_memory, has_codes in ((0.0, True, False), (0.5, False, True), (0.9, False, True)):
+        lam.zero_grad()
+        loss, logs = lam.loss(frames[:8, :5], tokens[:8, :5], progress)
+        loss.backward()
+        assert (memory.grad is not None) is has_memory, progress
+        assert all((part.grad is not None and bool(part.grad.any())) is has_codes for part in codes), progress
+        assert ("code_ce" in logs) is has_codes
+
+
+def test_choosing_walks_towards_the_cheaper_code() -> None:
+    """One small step of the encoder alone along its gradient lowers the expected cost."""
+    lam, frames, tokens, _ = untrained()
+    lam.config = replace(lam.config, even=0.0, extra=0.0, tries=10**6)
+
+    def loss() -> torch.Tensor:
+        torch.manual_seed(3)  # the same places and transitions are looked at
+        return lam.loss(frames[:8, :5], tokens[:8, :5], 0.9)[0]
+
+    before = loss()
+    before.backward()
+    with torch.no_grad():
+        for parameter in lam.encoder.parameters():
+            parameter -= 0.01 * parameter.grad / parameter.grad.norm().clamp(min=1e-9)
+    assert loss() < before
 
 
 def test_number_of_codes_is_kept() -> None:
@@ -92,6 +122,7 @@ def test_number_of_codes_is_kept() -> None:
         ({"codes": 65}, "found 65"),
         ({"width": 30, "heads": 4}, "width 30 is not divisible by 4 heads"),
         ({"free_share": 1.0}, "free_share 1.0"),
+        ({"free_share": 0.6, "sort_share": 0.4}, "sort_share 0.4"),
         ({"balance": -0.1}, "balance -0.1"),
     ],
 )

@@ -27,6 +27,11 @@ STILL_PIXELS = 0.5
 WALL_PIXELS = 8
 """A paddle whose centre is nearer than this to a wall is at the wall: it may be cut or stopped there."""
 
+CLEAR = 2 / 3
+"""A code is called by a direction if it goes that way in at least this share of its uses, MIXED otherwise."""
+
+MIXED, UNUSED = "MIXED", "UNUSED"
+
 DIRECTIONS = {0: ("STILL", "UP", "DOWN"), 1: ("STILL", "LEFT", "RIGHT")}
 """Names of the classes 0, 1, 2 for a player that moves along the rows (axis 0) or the columns (axis 1)."""
 
@@ -216,7 +221,8 @@ def _by_direction(plays: Sequence[Track], codes: int, probe: Probe | None) -> li
     if not sum(len(code) for code, _ in told):
         return None
     counts = count_table(np.concatenate([c for c, _ in told]), np.concatenate([d for _, d in told]), codes, 3)
-    return [_majority(row, DIRECTIONS[axis]) for row in counts]
+    named = [_majority(row, DIRECTIONS[axis]) for row in counts]
+    return [(label if share >= CLEAR or label == UNUSED else MIXED, share) for label, share in named]
 
 
 def _by_button(counts: NDArray[np.int64], action_names: Sequence[str]) -> list[tuple[str, float]]:
@@ -225,4 +231,4 @@ def _by_button(counts: NDArray[np.int64], action_names: Sequence[str]) -> list[t
 
 def _majority(row: NDArray[np.int64], names: Sequence[str]) -> tuple[str, float]:
     total = int(row.sum())
-    return (names[int(row.argmax())], float(row.max() / total)) if total else ("UNUSED", 0.0)
+    return (names[int(row.argmax())], float(row.max() / total)) if total else (UNUSED, 0.0)
