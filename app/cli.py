@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("app.commands.doctor:doctor", "what this machine has, what is missing, how to get it"),
 }
 BAD_INPUT, OUT_OF_MEMORY, INTERRUPTED = 2, 4, 130
+LESS = "to train, use a smaller --set PART.batch or PART.length"
 
 
 class LazyGroup(click.Group):
@@ -98,12 +99,13 @@ def explain(problem: Exception) -> tuple[str, int]:
     if isinstance(problem, OSError) and problem.strerror:
         where = f" {problem.filename}" if problem.filename else ""
         return f"cannot use{where}: {problem.strerror.lower()}", BAD_INPUT
-    if isinstance(problem, (ValueError, OSError)):
+    if isinstance(problem, (ValueError, OSError)) or hasattr(problem, "exit_code"):
         return str(problem), int(getattr(problem, "exit_code", BAD_INPUT))
     if type(problem).__name__ == "OutOfMemoryError":
-        return "the accelerator is out of memory; use a smaller batch or window, or --device cpu", OUT_OF_MEMORY
-    status = int(getattr(problem, "exit_code", 1))
-    return f"{type(problem).__name__}: {problem} (DREAMCADE_DEBUG=1 shows where)", status
+        return f"the accelerator is out of memory; {LESS}, or --device cpu", OUT_OF_MEMORY
+    if isinstance(problem, MemoryError) or "can't allocate memory" in str(problem):
+        return f"this machine is out of memory; {LESS}", OUT_OF_MEMORY
+    return f"{type(problem).__name__}: {problem} (DREAMCADE_DEBUG=1 shows where)", 1
 
 
 def _lower(text: str) -> str:

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from app.places import HOUSE, saves
 from models import checkpoint
 from models.world import World, WorldSpec
 
-HOUSE = Path(__file__).resolve().parents[1]
 ASSETS = HOUSE / "assets"
 LAST = "last_world"
-
-
-def saves() -> Path:
-    """What the program writes: $DREAMCADE_SAVES, or `saves/` in the checkout, or in the working directory."""
-    chosen = os.environ.get("DREAMCADE_SAVES")
-    if chosen:
-        return Path(chosen)
-    return (HOUSE if (HOUSE / "pyproject.toml").is_file() else Path.cwd()) / "saves"
 
 
 def roots() -> list[Path]:
@@ -75,7 +66,9 @@ def device(name: str) -> str:
     try:
         kind = torch.device(name).type
     except RuntimeError:
-        raise ValueError(f"there is no device '{name}'; use auto, cpu, cuda or mps") from None
+        kind = ""
+    if kind not in ("cpu", "cuda", "mps"):
+        raise ValueError(f"there is no device '{name}'; use auto, cpu, cuda or mps")
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda needs an NVIDIA GPU and a torch built for it; found none, use --device cpu")
     if kind == "mps" and not torch.backends.mps.is_available():
@@ -108,7 +101,7 @@ def still(picture: Path, spec: WorldSpec, *, strict: bool, say: Callable[[str], 
     try:
         with Image.open(picture) as opened:
             image = opened.convert("RGB" if spec.channels == 3 else "L")
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as problem:
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as problem:
         reason = "not a picture" if isinstance(problem, UnidentifiedImageError) else str(problem)
         raise ValueError(f"cannot read picture {picture}: {reason}") from None
     if image.size != (spec.width, spec.height):

@@ -35,7 +35,7 @@ def publish(path: Path, content: bytes) -> None:
 def _reason(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "no space left on the disk; make room and run the same command again to go on"
-    return f"{(error.strerror or str(error)).lower()}; choose another --out or make it writable"
+    return f"{(error.strerror or str(error)).lower()}; choose another place or make it writable"
 
 
 def _sync_folder(folder: Path) -> None:

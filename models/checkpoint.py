@@ -85,12 +85,22 @@ def family_of(config: Any) -> str:
     return next(name for name, kind in FAMILIES.items() if type(config) is kind)
 
 
+def check_out(folder: Path | str) -> None:
+    """Raise ValueError where a world would take the place of something that is no world."""
+    folder = Path(folder)
+    if not folder.exists() or (folder / "model.safetensors").is_file():
+        return
+    if not folder.is_dir() or any(folder.iterdir()):
+        raise ValueError(f"{folder} is there and is no world; choose another --out")
+
+
 def save_world(world: Any, folder: Path | str, facts: Mapping[str, Any], starts: Sequence[Tensor], card: str) -> Path:
-    """Write a world whole or not at all.
+    """Write a world whole or not at all; only a world may be replaced.
 
     facts: how it was made and how good it is; starts: clips uint8 [T, C, H, W]; card: README.md.
     """
     folder = Path(folder)
+    check_out(folder)
     draft = folder.parent / f".{folder.name}.draft-{os.getpid()}"
     shutil.rmtree(draft, ignore_errors=True)
     try:
@@ -136,7 +146,7 @@ def read_card(folder: Path | str) -> dict[str, Any]:
         raise FileNotFoundError(f"no world at {folder}: config.json is missing{_others(Path(folder))}")
     try:
         card = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged and not JSON any more: {error}") from error
     found = card.get("format") if isinstance(card, dict) else None
     if found != FORMAT:
@@ -211,13 +221,20 @@ def find_world(name: str, roots: Sequence[Path] = ROOTS) -> Path:
 
 
 def update_facts(folder: Path | str, facts: Mapping[str, Any]) -> None:
-    """Merge facts into a world's config.json."""
+    """Merge facts into a world's config.json, whole or not at all."""
     folder = Path(folder)
     card = read_card(folder)
     card["facts"] = {**card.get("facts", {}), **facts}
     draft = folder / f".config.draft-{os.getpid()}"
-    _write_json(draft, card)
-    os.replace(draft, folder / "config.json")
+    try:
+        _write_json(draft, card)
+        os.replace(draft, folder / "config.json")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        path = folder / "config.json"
+        raise OSError(f"cannot write {path}: {reason}; make room and try again, the old one is kept") from error
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _others(folder: Path) -> str:
@@ -241,7 +258,7 @@ def _write_clip(path: Path, clip: Tensor) -> None:
 
 
 def _read_clip(path: Path, height: int, width: int) -> Tensor:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(path) as image:
@@ -249,13 +266,14 @@ def _read_clip(path: Path, height: int, width: int) -> Tensor:
                 found = f"{path} is {image.height}x{image.width}"
                 raise ValueError(f"{found}; expected a column of {height}x{width} frames")
             tall = np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError) as error:
+    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is not a readable picture: {error}") from error
     return torch.from_numpy(tall.reshape(-1, height, width, 3).copy()).permute(0, 3, 1, 2)
 
 
 __all__ = [
     "ActionTable",
+    "check_out",
     "family_of",
     "find_world",
     "find_worlds",

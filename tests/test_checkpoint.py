@@ -4,12 +4,14 @@ import copy
 import json
 import os
 import resource
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import block_play
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -19,7 +21,16 @@ from PIL import Image
 from app.cli import explain
 from app.commands.play import dream
 from models import checkpoint
-from models.checkpoint import find_world, from_json, load_starts, load_world, read_card, save_world, update_facts
+from models.checkpoint import (
+    check_out,
+    find_world,
+    from_json,
+    load_starts,
+    load_world,
+    read_card,
+    save_world,
+    update_facts,
+)
 from models.dynamics.maskgit import MaskGITFamily, MaskGITWorld
 from models.world import ActionTable, WorldSpec
 from training.presets import Experiment, preset
@@ -95,6 +106,31 @@ def test_a_newer_world_replaces_an_older_one_whole(folder: Path) -> None:
     assert [path.name for path in folder.parent.iterdir()] == ["blocks"]
 
 
+def files_of_a_player(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "novel.txt").write_text("Chapter one.")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["files", "folder of worlds", "file"])
+def test_only_a_world_is_replaced(folder: Path, tmp_path: Path, kind: str) -> None:
+    places = {"files": tmp_path / "home", "folder of worlds": folder.parent, "file": folder / "README.md"}
+    files_of_a_player(tmp_path / "home")
+    before = contents(tmp_path)
+    for refuse in (lambda: check_out(places[kind]), lambda: save_world(made(), places[kind], {}, CLIPS, "# newer")):
+        with pytest.raises(ValueError, match=r" is there and is no world; choose another --out") as caught:
+            refuse()
+        assert one_line(caught.value)
+    assert contents(tmp_path) == before
+
+
+def test_an_empty_folder_may_become_a_world(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for place in (tmp_path / "empty", tmp_path / "nowhere" / "yet", folder):
+        check_out(place)
+    load_world(save_world(made(), tmp_path / "empty", {}, CLIPS, ""))
+
+
 def _refuses(*arguments: object, **options: object) -> None:
     raise OSError(28, "No space left on device")
 
@@ -158,6 +194,25 @@ def _cut(path: Path, share: float = 0.5) -> None:
     path.write_bytes(whole[: int(len(whole) * share)])
 
 
+def odd_picture(path: Path) -> None:
+    """A PNG whose picture data is said to end before it does: something that is no chunk follows."""
+    noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    whole = bytearray(path.read_bytes())
+    place = whole.index(b"IDAT")
+    whole[place - 4 : place] = (100).to_bytes(4, "big")
+    path.write_bytes(whole)
+
+
+def bomb(path: Path) -> None:
+    """A PNG of a few bytes that says it is of 20,000 by 20,000 pixels."""
+    Image.new("L", (1, 1)).save(path)
+    whole = bytearray(path.read_bytes())
+    whole[16:24] = 2 * (20_000).to_bytes(4, "big")
+    whole[29:33] = zlib.crc32(whole[12:29]).to_bytes(4, "big")
+    path.write_bytes(whole)
+
+
 def _weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
     path = folder / "model.safetensors"
     weights = safetensors.torch.load_file(path)
@@ -176,6 +231,10 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "config is not text": (
         lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe\x00"),
+        r"config.json is damaged and not JSON any more",
+    ),
+    "config is deep": (
+        lambda folder: (folder / "config.json").write_text(100_000 * "["),
         r"config.json is damaged and not JSON any more",
     ),
     "config is a list": (
@@ -264,6 +323,14 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "start is no picture": (
         lambda folder: (folder / "starts" / "00.png").write_text("hello"),
+        r"00.png is not a readable picture: ",
+    ),
+    "start is odd": (
+        lambda folder: odd_picture(folder / "starts" / "00.png"),
+        r"00.png is not a readable picture: ",
+    ),
+    "start is a bomb": (
+        lambda folder: bomb(folder / "starts" / "00.png"),
         r"00.png is not a readable picture: ",
     ),
     "start of another size": (

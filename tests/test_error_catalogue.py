@@ -13,7 +13,7 @@ import pytest
 import test_shards as shards
 import torch
 from PIL import Image
-from test_checkpoint import CLIPS, FAULTS, contents, made
+from test_checkpoint import CLIPS, FAULTS, bomb, contents, files_of_a_player, made, odd_picture
 
 from app import library, machine
 from app.cli import explain, main
@@ -167,6 +167,14 @@ def test_data_sets_of_two_sizes_are_not_mixed(data, tmp_path, monkeypatch, capsy
     assert not run.exists()
 
 
+def test_play_of_two_games_is_not_mixed(data, tmp_path, capsys):
+    other, run = shards.make_dataset(tmp_path / "other")[0], tmp_path / "run"
+    shards.edit(other, game="skipping")
+    text = refused(capsys, "train", "lam", "--data", data, "--data", other, "--run", run)
+    assert text == f"{other} holds 'skipping', {data} holds 'counting'; a world is of one game"
+    assert not run.exists()
+
+
 @pytest.mark.parametrize(("height", "width"), [(4, 6), (24, 32)])
 def test_play_of_another_game_or_size_is_not_measured(world, tmp_path, monkeypatch, capsys, height, width):
     monkeypatch.setattr(shards, "HEIGHT", height)
@@ -184,6 +192,7 @@ def test_play_of_another_game_or_size_is_not_measured(world, tmp_path, monkeypat
     ("words", "message"),
     [
         (["--split", "mine"], "no split 'mine'; known are held-out, validation, test, all"),
+        (["--device", "tpu"], "there is no device 'tpu'; use auto, cpu, cuda or mps"),
         (["--clips", "0"], "clips must be at least 1, found 0"),
         (["--dream-frames", "0"], "dream frames must be at least 1, found 0"),
     ],
@@ -208,6 +217,48 @@ def test_what_is_refused_before_anything_begins(tmp_path, capsys, words, message
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--preset", "maskgti"], "unknown preset 'maskgti'; known: maskgit"),
+        (["--set", "dynamics.stepz=1"], "no 'stepz' here; did you mean 'steps'?"),
+        (["--set", "family.tokenizer.patch=(7,7)"], "patch 7x7 does not divide a frame of 104x80"),
+        (["--device", "tpu"], "there is no device 'tpu'; use auto, cpu, cuda or mps"),
+        (["--threads", "-1"], "--threads must be 0 or more, found -1"),
+        (["--out", "{home}"], "home is there and is no world; choose another --out"),
+        (["--run", "{run}"], "run already holds a run; add --resume to go on with it or choose another --run"),
+    ],
+)
+def test_make_records_nothing_before_all_is_checked(tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.setenv("DREAMCADE_SAVES", str(tmp_path / "saves"))
+    places = {"home": tmp_path / "home", "run": tmp_path / "run"}
+    files_of_a_player(places["home"])
+    Run(places["run"], {"experiment": {}})
+    before = contents(tmp_path)
+    assert message in refused(capsys, "make", "pong", "--threads", 1, *(word.format(**places) for word in words))
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "{}", '{"experiment": {"game": 1}}'])
+def test_make_does_not_go_on_with_a_damaged_run(tmp_path, monkeypatch, capsys, text):
+    monkeypatch.setenv("DREAMCADE_SAVES", str(tmp_path / "saves"))
+    path = tmp_path / "run" / "config.json"
+    path.parent.mkdir()
+    path.write_text(text)
+    told = refused(capsys, "make", "pong", "--threads", 1, "--run", path.parent, "--resume")
+    assert str(path) in told
+    assert not (tmp_path / "saves").exists()
+
+
+def test_the_folder_of_the_player_is_where_everything_goes(world, tmp_path, capsys):
+    saves = tmp_path / "saves"
+    assert f"no manifest.json in {saves / 'datasets' / 'pong'}; " in refused(capsys, "train", "pong")
+    assert main(["collect", "pong", "--frames", "10", "--workers", "1"]) == 0
+    assert (saves / "datasets" / "pong" / "manifest.json").is_file()
+    text = refused(capsys, "evaluate", "blokcs", "--data", saves / "datasets" / "pong")
+    assert text == "there is no world 'blokcs'; did you mean 'blocks'?"
+
+
 def test_threads_that_cannot_be(data, tmp_path, capsys):
     words = ("train", "lam", "--data", data, "--run", tmp_path / "run")
     assert refused(capsys, *words, "--threads", -1) == "--threads must be 0 or more, found -1"
@@ -217,7 +268,7 @@ def test_threads_that_cannot_be(data, tmp_path, capsys):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there_is_not_replaced_in_silence(data, tmp_path, capsys):
     words = ("train", "lam", "--data", data, "--run", tmp_path / "run")
-    assert "no CUDA GPU here; use --device cpu" in refused(capsys, *words, "--device", "cuda")
+    assert "found none, use --device cpu" in refused(capsys, *words, "--device", "cuda")
     assert not (tmp_path / "run").exists()
 
 
@@ -249,6 +300,8 @@ PROMPTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda path: path.write_bytes(b""), "cannot read picture "),
     "text": (lambda path: path.write_text("hello"), "cannot read picture "),
     "cut": (_half_a_picture, "cannot read picture "),
+    "odd": (odd_picture, "cannot read picture "),
+    "bomb": (bomb, "cannot read picture "),
 }
 
 
@@ -298,13 +351,24 @@ def test_a_scorecard_without_room_leaves_the_world_as_it_was(world, monkeypatch)
     before = (world / "config.json").read_bytes()
     with monkeypatch.context() as disk:
         disk.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match=r"(?i)no space left") as caught:
+        with pytest.raises(OSError, match=r"cannot write .*blocks.config\.json: no space left on device") as caught:
             update_facts(world, {"scorecard": {"psnr": 40.0}})
     assert explain(caught.value)[1] == 2
     assert (world / "config.json").read_bytes() == before
+    assert not list(world.glob(".config*"))
     load_world(world)
 
 
 def test_a_place_without_permission_is_named():
     problem = PermissionError(errno.EACCES, "Permission denied", "/there")
     assert explain(problem) == ("cannot use /there: permission denied", 2)
+
+
+ALLOCATOR = "[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"
+
+
+@pytest.mark.parametrize("problem", [MemoryError(), RuntimeError(ALLOCATOR)])
+def test_too_little_memory_has_its_own_status_and_advice(problem):
+    text, status = explain(problem)
+    assert text == "this machine is out of memory; to train, use a smaller --set PART.batch or PART.length"
+    assert status == 4

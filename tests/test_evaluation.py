@@ -1,6 +1,7 @@
 """The scorecard of worlds whose faults are known: each fault must cost its own figure, and no other world's."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -309,10 +310,12 @@ def test_sheets_are_rows_of_frames(tmp_path):
     assert not (tmp_path / "empty.png").exists()
 
 
-def test_the_command_measures_and_writes(tmp_path, monkeypatch):
+@pytest.fixture
+def toy_command(tmp_path, monkeypatch):
+    """`dreamcade evaluate` on the toy world, as words → result, and what it writes into the world's card."""
     import collectors.shards
     import models.checkpoint
-    from app.commands.evaluate import COMMANDS
+    from app import library
     from app.commands.evaluate import evaluate as command
 
     play = ToyPlay(episodes=2, steps=40)
@@ -320,18 +323,37 @@ def test_the_command_measures_and_writes(tmp_path, monkeypatch):
     play.__class__.__enter__, play.__class__.__exit__ = lambda self: self, lambda self, *failure: None
     written = {}
     monkeypatch.setattr(collectors.shards.Dataset, "open", lambda path: play)
-    monkeypatch.setattr(models.checkpoint, "find_world", lambda name: tmp_path)
+    monkeypatch.setattr(library, "pick", lambda name: tmp_path)
     monkeypatch.setattr(models.checkpoint, "load_world", lambda folder, device: ToyPong())
     monkeypatch.setattr(models.checkpoint, "update_facts", lambda folder, facts: written.update(facts))
+    line = ["toy", "--data", str(tmp_path), "--split", "all", "--clips", "2", "--dreams", "2", "--dream-frames", "20"]
+    return lambda *words: CliRunner().invoke(command, [*line, *map(str, words)]), written
+
+
+def test_the_command_measures_and_writes(tmp_path, toy_command):
+    command, written = toy_command
     out = tmp_path / "out" / "card.json"
-    line = ["toy", "--data", str(tmp_path), "--split", "all", "--json", str(out), "--clips", "2", "--dreams", "2"]
-    result = CliRunner().invoke(command, [*line, "--dream-frames", "20", "--write"], catch_exceptions=False)
+    result = command("--json", out, "--write")
     assert result.exit_code == 0
-    assert command in COMMANDS
     card = json.loads(out.read_text())
     assert card["data"]["split"] == "all"
     assert written["scorecard"]["dreams"] == card["dreams"]
     assert "# pong: 82 held-out frames in 2 episodes, seed 0" in result.output
+
+
+def test_a_full_disk_does_not_cost_the_report(tmp_path, toy_command, monkeypatch):
+    command, out = toy_command[0], tmp_path / "card.json"
+    out.write_text("old")
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    result = command("--json", out)
+    assert "# pong: 82 held-out frames in 2 episodes, seed 0" in result.output
+    assert str(result.exception).startswith(f"cannot write {out}: no space left on the disk; make room")
+    assert out.read_text() == "old"
+    assert not list(tmp_path.glob(".draft*"))
 
 
 def test_stretches_without_a_probe_have_no_object_rows(play, palette):

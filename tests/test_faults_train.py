@@ -117,6 +117,26 @@ def test_another_config_is_refused_and_can_be_insisted_on(
     (whole / "run" / "config.json").write_text(before)
 
 
+def test_a_run_does_not_go_on_with_other_data(tmp_path: Path, whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    collect(CollectConfig(frames=300, episode_frames=150, shard_frames=320, workers=1), tmp_path / "other")
+    options = arguments(tmp_path / "other", whole)
+    options[options.index("--out") + 1] = str(tmp_path / "world")
+    text = refused(capsys, "pong", *options, "--resume")
+    was, now = (f"['pong 104x80, {frames} frames, mix, seed 0']" for frames in (604, 302))
+    assert text == f"config differs from the run's: data: {was} → {now}; add --override to go on"
+    assert not (tmp_path / "world").exists()
+
+
+def test_what_is_no_world_is_not_replaced(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home = tmp_path / "world"
+    home.mkdir()
+    (home / "novel.txt").write_text("Chapter one.")
+    text = refused(capsys, "pong", *arguments(data, tmp_path))
+    assert text == f"{home} is there and is no world; choose another --out"
+    assert (home / "novel.txt").read_text() == "Chapter one."
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_second_run_does_not_overwrite_the_first(data: Path, whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = digest(whole)
     text = refused(capsys, "pong", *arguments(data, whole))
@@ -127,7 +147,8 @@ def test_a_second_run_does_not_overwrite_the_first(data: Path, whole: Path, caps
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = refused(capsys, "pong", *arguments(data, tmp_path), "--set", "lam.optim.lr=1e38", status=3)
     assert "loss of lam is nan at step " in text or "loss of lam is inf at step " in text
-    assert "the last good checkpoint is kept" in text
+    assert "nothing is kept yet; go on with --resume --override --set lam.optim.lr=3e+37" in text
+    assert "NotFinite" not in text
     assert (tmp_path / "run" / "nan_dump.pt").is_file()
     assert (tmp_path / "run" / "parts" / "tokenizer.safetensors").is_file()
     assert not (tmp_path / "run" / "parts" / "lam.safetensors").exists()
@@ -156,10 +177,12 @@ def test_a_damaged_checkpoint_says_what_to_do(tmp_path: Path, data: Path, capsys
             ["pong", "--set", "family.tokenizer.patch=(7,7)"],
             "patch 7x7 does not divide a frame of 104x80; use rows",
         ),
+        (["pong", "--set", "family.dynamics.heads=0"], "--set family.dynamics.heads=0: cannot be: "),
+        (["pong", "--set", "seed=-1"], "seed must be 0 or more, found -1"),
         (["pong", "--set", "lam.length=500"], "longest episode has 151 frames, a window needs 500; collect longer"),
         (["pong", "--set", "dynamics.length=1"], "too short"),
         (["pong", "--preset", "maskgti"], "unknown preset 'maskgti'; known: maskgit"),
-        (["pong", "--device", "tpu"], "--device must be auto, cpu, cuda or mps, found 'tpu'"),
+        (["pong", "--device", "tpu"], "there is no device 'tpu'; use auto, cpu, cuda or mps"),
         (["pong", "--resume"], "nothing to resume in"),
         (["breakout"], "holds 'pong', expected 'breakout'"),
         (["pnog"], "unknown game 'pnog'; did you mean pong"),
@@ -171,6 +194,7 @@ def test_what_a_person_gets_wrong(
     text = refused(capsys, words[0], *arguments(data, tmp_path), *words[1:])
     assert message in text
     assert not (tmp_path / "world").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_data_that_is_not_there(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:

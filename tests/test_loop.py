@@ -13,6 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from app.cli import explain
+from training import loop
 from training.loop import Interrupted, LoopConfig, NotFinite, Part, train_part
 from training.optim import Average, OptimConfig, Optimiser
 from training.runs import Run
@@ -177,6 +179,67 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, value: float) ->
     assert len(dump["statistics"]) == 10
     assert [set(line) for line in dump["statistics"]] == [{"loss", "bias", "progress", "gradient"}] * 10
     assert dump["statistics"][-1]["progress"] == pytest.approx(16 / 30)
+
+
+def spoiled(part: Part, first: int, count: int, how: Callable[[Tensor], Tensor]) -> Part:
+    """A part whose loss goes wrong from step `first` on, `count` times."""
+    steps = iter(range(100))
+
+    def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        right, logs = part.loss(rng, progress)
+        return (how(right) if first <= next(steps) < first + count else right), logs
+
+    return replace(part, loss=loss)
+
+
+def test_where_nothing_is_kept_yet_it_says_so_and_what_to_do(tmp_path: Path) -> None:
+    part = spoiled(part_of(fresh()), 3, 1, lambda loss: loss * math.nan)
+    advice = r"go on with --resume --override --set net\.optim\.lr=0\.007; the weights lie in .*nan_dump\.pt"
+    with pytest.raises(NotFinite, match=rf"loss of net is nan at step 3; nothing is kept yet; {advice}") as stop:
+        train_part(part, CONFIG, Run(tmp_path / "run", {}), seed=4)
+    assert explain(stop.value) == (str(stop.value), 3)
+
+
+def test_a_full_disk_does_not_hide_why_training_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, state: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(loop, "write_state", full)
+    part = spoiled(part_of(fresh()), 3, 1, lambda loss: loss * math.nan)
+    with pytest.raises(NotFinite, match=r"loss of net is nan at step 3; .*the weights were not written: .*No space"):
+        train_part(part, CONFIG, Run(tmp_path / "run", {}), seed=4)
+
+
+@pytest.mark.parametrize("count", [9, 10])
+def test_gradients_that_stay_no_numbers_stop_the_run(tmp_path: Path, count: int) -> None:
+    net = fresh()
+    part = spoiled(part_of(net), 5, count, lambda loss: loss + (0 * net.head.weight).sqrt().sum())
+    run = Run(tmp_path / "run", {})
+    if count < 10:
+        train_part(part, CONFIG, run, seed=4)
+    else:
+        message = r"gradient of net is nan at step 14; the last good checkpoint is kept; go on with"
+        with pytest.raises(NotFinite, match=message):
+            train_part(part, CONFIG, run, seed=4)
+    assert all(torch.isfinite(weight).all() for weight in net.parameters())
+
+
+@pytest.mark.parametrize(
+    ("use", "warnings"), [([3] * 6, 1), ([3, 3, 40, 3, 3, 40], 0), ([20] * 6, 0), ([3, 3, 3, 40, 3, 3], 1)]
+)
+def test_codes_that_fall_out_of_use_are_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], use: list[int], warnings: int
+) -> None:
+    part = part_of(fresh())
+
+    def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        right, logs = part.loss(rng, progress)
+        return right, {**logs, "perplexity": torch.tensor(use[round(progress * CONFIG.steps) // CONFIG.report_every])}
+
+    train_part(replace(part, loss=loss, codes=100), CONFIG, Run(tmp_path / "run", {}), seed=4)
+    told = capsys.readouterr().err
+    line = "warning: net: 3 of 100 codes in use; lower net.optim.lr or start again with another --seed"
+    assert told.count(line) == told.count("warning") == warnings
 
 
 def test_after_a_loss_that_was_no_number_the_run_goes_on(tmp_path: Path, whole: tuple[nn.Module, Path]) -> None:

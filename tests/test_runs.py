@@ -11,7 +11,7 @@ from torch import nn
 
 from app.cli import explain
 from training.loop import LoopConfig, Part, train_part
-from training.runs import Run, differences, random_state, set_random_state
+from training.runs import Run, differences, random_state, set_random_state, write_text
 
 CONFIG = {"experiment": {"lam": {"steps": 10, "optim": {"lr": 0.1}}, "levels": (8, 6)}, "data": ["0"]}
 
@@ -189,6 +189,31 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path) -> None:
     assert run.load_resume("lam") == {"step": 3}
     assert not run.part_done("lam")
     assert not list(tmp_path.rglob("*.draft"))
+
+
+def test_a_full_disk_is_one_line_whatever_is_written(tmp_path: Path) -> None:
+    run, limits = Run(tmp_path, CONFIG), resource.getrlimit(resource.RLIMIT_FSIZE)
+    picture = torch.randint(256, (3, 40, 50), dtype=torch.uint8)
+    writes = {
+        "autocast.txt": lambda: write_text(tmp_path / "autocast.txt", 200 * "on"),
+        "minutes.json": lambda: run.add_minutes(200 * "lam", 1.0),
+        "metrics.jsonl": lambda: run.report("lam", 5, {200 * "loss": 1.0}),
+        "lam-000005.png": lambda: run.preview("lam-000005", picture),
+    }
+    caught = {}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        for name, write in writes.items():
+            with pytest.raises(OSError, match=rf"cannot write .*{name}: file too large; make room and go on") as error:
+                write()
+            caught[name] = error.value
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert all(one_line(error) for error in caught.values())
+    assert not list(tmp_path.rglob("*.draft"))
+    assert not list((tmp_path / "previews").iterdir())
+    run.forget_after("lam", 5)
+    assert lines(run) == []
 
 
 def test_minutes_of_a_part_add_up(tmp_path: Path) -> None:

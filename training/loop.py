@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -16,9 +17,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from training.optim import Average, OptimConfig, Optimiser
-from training.runs import Run, random_state, set_random_state
+from training.runs import Run, random_state, set_random_state, write_state
 
 Logs = dict[str, Tensor]
+
+MOST_SKIPPED = 10
+"""Steps in a row whose gradient is not finite, after which training stops."""
+
+FEW, PATIENCE = 0.2, 3
+"""Share of the codes in use, and reports in a row below it, after which a part is said to collapse."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,16 +49,18 @@ class LoopConfig:
 @dataclass(frozen=True, slots=True)
 class Part:
     """Something trainable. `loss(rng, progress)` draws a batch with rng and returns the loss and logs;
-    `preview(module)` draws a picture uint8 [C, H, W] of what was learned, or None."""
+    `preview(module)` draws a picture uint8 [C, H, W] of what was learned, or None; codes: how many there are of
+    those whose perplexity it logs."""
 
     name: str
     module: nn.Module
     loss: Callable[[np.random.Generator, float], tuple[Tensor, Logs]]
     preview: Callable[[nn.Module], Tensor | None] | None = None
+    codes: int | None = None
 
 
 class NotFinite(FloatingPointError):
-    """The loss became infinite or no number; nothing that follows would mean anything."""
+    """The loss or the gradients became infinite or no number; nothing that follows would mean anything."""
 
     exit_code = 3
 
@@ -64,10 +73,10 @@ def train_part(part: Part, config: LoopConfig, run: Run, seed: int, autocast: bo
     """Train one part to the end and return it with its averaged weights.
 
     Picks up where the run's resume checkpoint stands, bit for bit on the CPU. Raises NotFinite at the
-    first loss that is not finite, leaving the last good checkpoint.
+    first loss that is not finite, or when gradients stay so, leaving the last good checkpoint.
     """
     optimiser, average = Optimiser(part.module, config.optim), Average(part.module, config.optim.average)
-    meter = _Meter()
+    meter, use = _Meter(), _Use(part)
     rng, first = _begin(part, optimiser, average, meter, run, seed)
     part.module.train()
     bar = tqdm(total=config.steps, initial=first, desc=part.name, unit="step", smoothing=0.05, mininterval=1.0)
@@ -76,10 +85,13 @@ def train_part(part: Part, config: LoopConfig, run: Run, seed: int, autocast: bo
             logs = _one_step(part, optimiser, config, rng, step, autocast, run, meter)
             average.follow(part.module, step)
             meter.add(logs)
+            if meter.skipped == MOST_SKIPPED:
+                raise _not_finite("gradient", part, config, run, meter, step, logs["gradient"])
             bar.update()
             if (step + 1) % config.report_every == 0 or step + 1 == config.steps:
                 values = meter.take()
                 run.report(part.name, step + 1, values)
+                use.saw(values)
                 bar.set_postfix({key: f"{value:.3g}" for key, value in list(values.items())[:4]})
             if (step + 1) % config.keep_every == 0 and step + 1 < config.steps:
                 _keep(part, optimiser, average, meter, run, rng, step + 1)
@@ -155,16 +167,26 @@ def _one_step(
         loss, logs = part.loss(rng, step / config.steps)
     value = loss.item()
     if not math.isfinite(value):
-        path = run.folder / "nan_dump.pt"
-        statistics = list(meter.recent)
-        torch.save({"module": part.module.state_dict(), "step": step, "loss": value, "statistics": statistics}, path)
-        raise NotFinite(
-            f"loss of {part.name} is {value} at step {step};"
-            f" the last good checkpoint is kept, the weights lie in {path}"
-        )
+        raise _not_finite("loss", part, config, run, meter, step, value)
     torch.autograd.backward(loss)
     norm = optimiser.step(config.optim.rate(step, config.steps))
     return {"loss": value, **{key: float(log) for key, log in logs.items()}, "gradient": norm}
+
+
+def _not_finite(
+    what: str, part: Part, config: LoopConfig, run: Run, meter: _Meter, step: int, value: float
+) -> NotFinite:
+    """The error that ends a part, with its weights and last statistics written beside the run if that can be."""
+    path = run.folder / "nan_dump.pt"
+    state = {"module": part.module.state_dict(), "step": step, what: value, "statistics": list(meter.recent)}
+    try:
+        write_state(path, state)
+        dump = f"the weights lie in {path}"
+    except Exception as error:  # whatever it is, it may not hide why training ended
+        dump = f"the weights were not written: {error}"
+    kept = "the last good checkpoint is kept" if run.resume_path(part.name).is_file() else "nothing is kept yet"
+    advice = f"go on with --resume --override --set {part.name}.optim.lr={config.optim.lr / 3:.1g}"
+    return NotFinite(f"{what} of {part.name} is {value} at step {step}; {kept}; {advice}; {dump}")
 
 
 def _picture(part: Part, average: Average, run: Run, step: int) -> None:
@@ -178,6 +200,7 @@ class _Meter:
 
     def __init__(self) -> None:
         self.recent: deque[dict[str, float]] = deque(maxlen=10)
+        self.skipped = 0  # steps in a row without a finite gradient, which change nothing
         self._values: dict[str, list[float]] = {}
         self._since = time.perf_counter()
 
@@ -190,6 +213,7 @@ class _Meter:
 
     def add(self, logs: dict[str, float]) -> None:
         self.recent.append(logs)
+        self.skipped = 0 if math.isfinite(logs["gradient"]) else self.skipped + 1
         for key, value in logs.items():
             if not math.isnan(value):
                 self._values.setdefault(key, []).append(value)
@@ -201,6 +225,23 @@ class _Meter:
         means["steps_per_second"] = count / max(1e-9, now - self._since)
         self._values, self._since = {}, now
         return means
+
+
+class _Use:
+    """Warns once when few of the codes of a part are in use, several reports in a row."""
+
+    def __init__(self, part: Part) -> None:
+        self._name, self._codes, self._low = part.name, part.codes, 0
+
+    def saw(self, values: dict[str, float]) -> None:
+        used = values.get("perplexity")
+        if self._codes is None or used is None:
+            return
+        self._low = self._low + 1 if used < FEW * self._codes else 0
+        if self._low == PATIENCE:
+            cure = f"lower {self._name}.optim.lr or start again with another --seed"
+            tqdm.write(f"warning: {self._name}: {used:.0f} of {self._codes} codes in use; {cure}", file=sys.stderr)
+            self._codes = None
 
 
 def bf16_pays(device: str = "cpu") -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import difflib
 from collections.abc import Iterable
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Any, TypeVar
+
+from models.checkpoint import from_json
 
 T = TypeVar("T")
 
@@ -17,7 +19,11 @@ def apply_overrides(config: T, changes: Iterable[str]) -> T:
         path, equals, text = change.partition("=")
         if not equals:
             raise ValueError(f"--set wants key=value, found {change!r}")
-        config = _replaced(config, path.strip().split("."), _literal(text.strip()), path)
+        try:
+            config = _replaced(config, path.strip().split("."), _literal(text.strip()), path)
+        except (TypeError, ArithmeticError) as error:
+            raise ValueError(f"--set {change}: cannot be: {error}") from error
+        config = from_json(type(config), asdict(config), "experiment")
     return config
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -43,6 +44,22 @@ class Data:
         return WorldSpec(game=found.game, height=found.height, width=found.width, fps=found.fps)
 
 
+def check(experiment: Experiment, data: Data, until: str = "dynamics") -> None:
+    """Raise ValueError for what would stop a run only later: sizes that do not fit, episodes that are too short."""
+    if experiment.seed < 0:
+        raise ValueError(f"seed must be 0 or more, found {experiment.seed}")
+    tokenizer = experiment.family.build(data.spec()).tokenizer
+    least = {"tokenizer": 1, "lam": 2, "dynamics": experiment.family.dynamics.first + 1}
+    for name in PARTS[: PARTS.index(until) + 1]:
+        length = getattr(experiment, name).length
+        if name == "tokenizer" and tokenizer.fits:
+            continue
+        if length < least[name]:
+            raise ValueError(f"windows of {length} frames are too short; use --set {name}.length={least[name]} or more")
+        windows = data.train.played_by(experiment.lam_behaviours) if name == "lam" else data.train
+        windows.draw(np.random.default_rng(0), 1, length)
+
+
 class Pipeline:
     """One run. `say` gets a line at the beginning and end of every part."""
 
@@ -72,9 +89,10 @@ class Pipeline:
                 try:
                     getattr(self, f"_train_{name}")()
                 finally:
-                    self.run.add_minutes(name, (time.monotonic() - begin) / 60)
+                    with contextlib.suppress(OSError):  # a full disk may not hide why a part ended
+                        self.run.add_minutes(name, (time.monotonic() - begin) / 60)
                 self.run.save_part(name, self._module(name))
-                self.say(f"{name}: {self.run.minutes()[name]:.1f} minutes")
+                self.say(f"{name}: {self.run.minutes().get(name, 0.0):.1f} minutes")
             if name == "tokenizer":
                 self.world.link()
 
@@ -121,7 +139,7 @@ class Pipeline:
             return tokenizer.loss(Window(window.frames.to(self.device)))  # type: ignore[operator]  # learned ones have it
 
         preview = lambda module: reconstruction_sheet(module, self.data.held_out)  # noqa: E731
-        self._fit(Part("tokenizer", tokenizer, loss, preview), config)
+        self._fit(Part("tokenizer", tokenizer, loss, preview, tokenizer.size), config)
 
     def _tokens(self, windows: Windows | None = None) -> TokenCache:
         return tokenize(windows or self.data.train, self.world.tokenizer, self.run.folder / "cache", self.device)
@@ -139,7 +157,7 @@ class Pipeline:
             assert isinstance(module, LatentActionModel)
             return code_sheet(module, self.world.tokenizer, self.data.held_out)
 
-        self._fit(Part("lam", lam, loss, preview), config)
+        self._fit(Part("lam", lam, loss, preview, lam.config.codes), config)
 
     def _train_dynamics(self) -> None:
         dynamics, config = self.world.dynamics, self.experiment.dynamics

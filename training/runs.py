@@ -12,7 +12,8 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,13 @@ class Run:
         self.folder = folder
         plain = json.loads(json.dumps(dict(config)))
         path = folder / "config.json"
-        if path.exists():
-            if not resume:
-                raise ValueError(f"{folder} already holds a run; add --resume to go on with it or choose another --run")
-            differing = differences(_read_json(path), plain)
+        if not resume:
+            check_free(folder)
+        elif path.exists():
+            differing = differences(read_json(path), plain)
             if differing and not override:
                 raise ValueError(f"config differs from the run's: {'; '.join(differing)}; add --override to go on")
-        elif resume:
+        else:
             raise FileNotFoundError(f"nothing to resume in {folder}; leave --resume away to start")
         for name in ("previews", "parts", "resume"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -46,14 +47,16 @@ class Run:
     def report(self, part: str, step: int, values: Mapping[str, float]) -> None:
         """Append one line to metrics.jsonl and to TensorBoard."""
         line = {"part": part, "step": step, **{key: round(float(value), 6) for key, value in values.items()}}
-        with (self.folder / "metrics.jsonl").open("a") as handle:
+        path = self.folder / "metrics.jsonl"
+        with writing(path), path.open("a") as handle:
             handle.write(json.dumps(line) + "\n")
-        if self._board is None:
-            from torch.utils.tensorboard import SummaryWriter
+        with writing(self.folder / "tb"):
+            if self._board is None:
+                from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(self.folder / "tb"))
-        for key, value in values.items():
-            self._board.add_scalar(f"{part}/{key}", float(value), step)
+                self._board = SummaryWriter(str(self.folder / "tb"))
+            for key, value in values.items():
+                self._board.add_scalar(f"{part}/{key}", float(value), step)
 
     def forget_after(self, part: str, step: int) -> None:
         """Drop metric lines of a part beyond `step`; they will be written again."""
@@ -108,9 +111,7 @@ class Run:
 
     def save_resume(self, part: str, state: Mapping[str, Any]) -> None:
         """Write what resuming needs, whole or not at all."""
-        content = io.BytesIO()
-        torch.save(dict(state), content)
-        write_bytes(self.resume_path(part), content.getbuffer())
+        write_state(self.resume_path(part), state)
 
     def load_resume(self, part: str) -> dict[str, Any] | None:
         """What `save_resume` wrote, or None."""
@@ -126,7 +127,15 @@ class Run:
         """Write a picture uint8 [C, H, W] to previews/."""
         from PIL import Image
 
-        Image.fromarray(picture.permute(1, 2, 0).cpu().numpy()).save(self.folder / "previews" / f"{name}.png")
+        content = io.BytesIO()
+        Image.fromarray(picture.permute(1, 2, 0).cpu().numpy()).save(content, format="PNG")
+        write_bytes(self.folder / "previews" / f"{name}.png", content.getbuffer())
+
+
+def check_free(folder: Path) -> None:
+    """Raise ValueError where a run would overwrite another."""
+    if (folder / "config.json").exists():
+        raise ValueError(f"{folder} already holds a run; add --resume to go on with it or choose another --run")
 
 
 def differences(old: Any, new: Any, where: str = "") -> list[str]:
@@ -150,30 +159,45 @@ def set_random_state(rng: np.random.Generator, state: Mapping[str, Any]) -> None
 
 def write_text(path: Path, text: str) -> None:
     """Write a small file whole or not at all."""
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(text)
-    os.replace(draft, path)
+    write_bytes(path, text.encode())
+
+
+def write_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write tensors and plain values whole or not at all, for `torch.load`."""
+    content = io.BytesIO()
+    torch.save(dict(state), content)
+    write_bytes(path, content.getbuffer())
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Write a large file whole or not at all, and leave no draft behind. Raises OSError saying what to do."""
+    """Write a file whole or not at all, and leave no draft behind. Raises OSError saying what to do."""
     draft = path.with_suffix(".draft")
+    with writing(path):
+        try:
+            with draft.open("wb") as handle:
+                handle.write(content)
+                handle.flush()
+                os.fsync(handle.fileno())
+            os.replace(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns an OSError into one that names the file and says what to do."""
     try:
-        with draft.open("wb") as handle:
-            handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(draft, path)
+        yield
     except OSError as error:
-        draft.unlink(missing_ok=True)
         reason = (error.strerror or str(error)).lower()
         raise OSError(f"cannot write {path}: {reason}; make room and go on with --resume") from error
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """What a file of a run holds. Raises ValueError saying what to do where it is damaged."""
     try:
         return json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged and not JSON any more; choose another --run") from error
 
 

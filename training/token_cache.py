@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from models.latent_actions import LatentActionModel
 from models.tokenizer import Tokenizer
+from training.runs import write_bytes
 from training.windows import Windows
 
 CLIP = 256
@@ -85,6 +87,6 @@ def read_codes(cache: TokenCache, lam: LatentActionModel, folder: Path, device: 
 
 
 def _save(path: Path, values: NDArray[np.generic]) -> None:
-    draft = path.with_suffix(".draft.npy")
-    np.save(draft, values)
-    draft.replace(path)
+    content = io.BytesIO()
+    np.save(content, values)
+    write_bytes(path, content.getbuffer())

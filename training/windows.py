@@ -101,6 +101,8 @@ def open_datasets(paths: tuple[str | Path, ...], game: str | None = None) -> lis
         found = dataset.manifest
         if game is not None and found.game != game:
             raise ValueError(f"{path} holds {found.game!r}, expected {game!r}; use --data with frames of {game}")
+        if found.game != first.game:
+            raise ValueError(f"{path} holds {found.game!r}, {paths[0]} holds {first.game!r}; a world is of one game")
         if (found.height, found.width) != (first.height, first.width):
             size, want = f"{found.height}x{found.width}", f"{first.height}x{first.width}"
             raise ValueError(f"{path} has frames of {size}, {paths[0]} of {want}; sizes must agree")

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from app.places import saves
+
 
 def _size(text: str) -> tuple[int, int]:
     """`104x80` → (104, 80). Raises ValueError when it is not HxW."""
@@ -71,7 +73,7 @@ def collect(
         shard_frames=shard_frames,
         workers=_workers(workers),
     )
-    folder = out or Path("saves/datasets") / game_named(game).id
+    folder = out or saves() / "datasets" / game_named(game).id
     finished = (folder / NAME).exists() and read_manifest(folder).complete
     bar = _Bar(quiet=finished)
     try:

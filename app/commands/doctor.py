@@ -10,6 +10,7 @@ import click
 
 from app import machine
 from app.machine import Fact
+from app.places import saves
 
 LOW_SPACE = 2e9  # bytes that a small data set and a run need
 
@@ -43,9 +44,7 @@ def _tell(facts: list[Fact], heading: str, found: list[Fact]) -> None:
 
 
 def _disk() -> Fact:
-    from app import library
-
-    folder = library.saves()
+    folder = saves()
     there = next(path for path in (folder, *folder.resolve().parents) if path.exists())
     free = shutil.disk_usage(there).free
     cure = "" if free > LOW_SPACE else "free some space, or point DREAMCADE_SAVES to another disk"

@@ -24,7 +24,7 @@ import click
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same scorecard, speed aside.")
 @click.option("--strips", type=click.Path(path_type=Path), help="Folder for pictures of real and dreamed frames.")
 @click.option("--write", is_flag=True, help="Keep the scorecard in the world's own config.json.")
-@click.option("--device", default="cpu", show_default=True, help="Where the world runs: cpu, cuda, …")
+@click.option("--device", default="cpu", show_default=True, help="Where the world runs: auto, cpu, cuda or mps.")
 def evaluate(
     world: str,
     data: Path,
@@ -42,27 +42,29 @@ def evaluate(
 
     Prints a report in Markdown on stdout; progress goes to stderr.
     """
+    from app import library
+    from collectors.drafts import publish
     from collectors.shards import Dataset
-    from models.checkpoint import find_world, load_world, update_facts
+    from models.checkpoint import update_facts
     from training.evaluation import EvaluationOptions
     from training.evaluation import evaluate as measure
     from training.held_out import held_out
     from training.report import markdown
 
-    folder = find_world(world)
+    where, folder = library.device(device), library.pick(world)
     options = EvaluationOptions(
         clips=clips, dreams=dreams, dream_frames=dream_frames, seed=seed, strips=strips, folder=folder
     )
     with Dataset.open(data) as dataset:
-        model = load_world(folder, device)
+        model = library.open_world(folder, where)
         card = measure(model, held_out(dataset, split), options, lambda line: click.echo(line, err=True))
     card["data"] |= {"path": str(data), "split": split}
+    click.echo(markdown(card))
     if json_path is not None:
         json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(card, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        publish(json_path, (json.dumps(card, indent=1, allow_nan=False) + "\n").encode())
     if write:
         update_facts(folder, {"scorecard": card})
-    click.echo(markdown(card))
 
 
 COMMANDS = [evaluate]

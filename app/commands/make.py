@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from app.commands.train import training_options
+from app.places import saves
 
 LAM_SHARE = 0.25  # of what collecting and measuring leave; the dynamics have the rest
 LEAST = 3.0  # minutes below which nothing useful comes out
@@ -42,7 +43,6 @@ def make(
     """
     from app.commands.train import run_training
     from collectors.games import game_named
-    from models.checkpoint import ROOT
     from training.windows import open_datasets
 
     if minutes < LEAST:
@@ -50,14 +50,15 @@ def make(
         raise ValueError(f"{too_little}; give {LEAST:g} or more")
     begin = time.monotonic()
     row = game_named(game)
-    train_data, held_out = (ROOT / "saves" / "datasets" / name for name in (row.id, f"{row.id}-held-out"))
+    folder = Path(run_folder) if run_folder else saves() / "runs" / f"{row.id}-make"
+    target = Path(out) if out else saves() / "worlds" / row.id
+    _check(row, folder, target, resume, options)
+    experiment = _kept_experiment(folder) if resume else None
+    train_data, held_out = (saves() / "datasets" / name for name in (row.id, f"{row.id}-held-out"))
     _collect(row.id, frames, 0, train_data)
     _collect(row.id, max(5000, frames // 20), 1_000_000, held_out)
     datasets = open_datasets((train_data,), row.id)
-    folder = Path(run_folder) if run_folder else ROOT / "saves" / "runs" / f"{row.id}-make"
-    target = Path(out) if out else ROOT / "saves" / "worlds" / row.id
     spent = (time.monotonic() - begin) / 60
-    experiment = _kept_experiment(folder) if resume else None
     if experiment is None:
         left = minutes - spent - min(12.0, 0.15 * minutes)
         experiment = _within(left, datasets, options)
@@ -68,6 +69,21 @@ def make(
     click.echo(f"trained after {(time.monotonic() - begin) / 60:.1f} minutes; measuring")
     _evaluate(world, held_out, quick=minutes < 30)
     click.echo(f"done in {(time.monotonic() - begin) / 60:.1f} minutes; play it: dreamcade play {world}")
+
+
+def _check(row: Any, folder: Path, target: Path, resume: bool, options: dict[str, Any]) -> None:
+    """Raise ValueError for what would only fail after the game was recorded."""
+    from app.commands.train import chosen_experiment, settle_machine
+    from models.checkpoint import check_out
+    from models.world import WorldSpec
+    from training.runs import check_free
+
+    if not resume:
+        check_free(folder)
+    check_out(target)
+    settle_machine(options)
+    experiment = chosen_experiment(options, row.id, row.height, row.width)
+    experiment.family.build(WorldSpec(game=row.id, height=row.height, width=row.width))
 
 
 def _collect(game: str, frames: int, seed: int, out: Path) -> None:
@@ -85,34 +101,30 @@ def _advance(bar: Any, done: int) -> None:
 
 def _kept_experiment(folder: Path) -> Any:
     """The experiment of an interrupted run, or None where there is none."""
-    import json
-
     from models.checkpoint import from_json
     from training.presets import Experiment
+    from training.runs import read_json
 
     path = folder / "config.json"
-    return from_json(Experiment, json.loads(path.read_text())["experiment"]) if path.is_file() else None
+    if not path.is_file():
+        return None
+    found = read_json(path)
+    return from_json(Experiment, found.get("experiment") if isinstance(found, dict) else found, str(path))
 
 
 def _within(minutes: float, datasets: list[Any], options: dict[str, Any]) -> Any:
     """The preset with as many steps as fit into so many minutes on this machine."""
     import tempfile
 
-    import torch
-
-    from app.commands.train import choose_device
+    from app.commands.train import chosen_experiment, settle_machine
     from training.loop import bf16_pays
-    from training.overrides import apply_overrides
     from training.pipeline import Data, Pipeline
-    from training.presets import preset
     from training.runs import Run
     from training.windows import Windows
 
     manifest = datasets[0].manifest
-    experiment = preset(options["preset_name"], manifest.game, manifest.height, manifest.width, options["size"])
-    experiment = apply_overrides(replace(experiment, seed=options["seed"]), options["changes"])
-    device = choose_device(options["device"])
-    torch.set_num_threads(options["threads"] or torch.get_num_threads())
+    experiment = chosen_experiment(options, manifest.game, manifest.height, manifest.width)
+    device = settle_machine(options)
     autocast = options["autocast"] == "on" or (options["autocast"] == "auto" and bf16_pays(device))
     windows = Windows(datasets, "train")
     with tempfile.TemporaryDirectory() as scratch:
@@ -154,7 +166,7 @@ def _evaluate(world: Path, data: Path, quick: bool) -> None:
     from app.commands.evaluate import evaluate
 
     card = world.parent / f"{world.name}.json"
-    arguments = [str(world), "--data", str(data), "--split", "all", "--write", "--json", str(card)]
+    arguments = [str(world.resolve()), "--data", str(data), "--split", "all", "--write", "--json", str(card)]
     if quick:
         arguments += ["--clips", "32", "--dreams", "4", "--dream-frames", "200"]
     result = CliRunner().invoke(evaluate, arguments, catch_exceptions=False)

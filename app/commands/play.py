@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from app.places import saves
+
 if TYPE_CHECKING:
     from app.session import Frame, Session
 
@@ -63,7 +65,7 @@ def play(
 
     folder, session = _open(world, device, 1 if threads is None else threads, options)
     try:
-        live = Live(session, title=folder.name, scale=scale, fps=fps, captures=library.saves() / "captures")
+        live = Live(session, title=folder.name, scale=scale, fps=fps, captures=saves() / "captures")
     except NoWindow as problem:
         _unattended(world, device, threads, max_frames, f"no window could be opened ({problem})", options)
         return
@@ -173,13 +175,13 @@ def _unattended(
     world: str | None, device: str, threads: int | None, frames: int | None, why: str, options: dict[str, Any]
 ) -> None:
     """Nobody can watch: dream with random actions into a video and a contact sheet, and say where they are."""
-    from app import controllers, library, recorder
+    from app import controllers, recorder
 
     folder, session = _open(world, device, threads or 1, options)
     spec = session.world.spec
     ids = controllers.choose("random", len(spec.actions), session.seed, frames or UNATTENDED)
     click.echo(f"{why}: dreaming {len(ids)} frames of '{folder.name}' with random actions")
-    captures = library.saves() / "captures"
+    captures = saves() / "captures"
     name = f"{folder.name}-seed{session.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     kept = list(_progress(session, ids))
     click.echo(f"video: {recorder.record(captures / f'{name}.mp4', kept, ids, spec.fps)}")

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from app.places import saves
+
 PARTS = ("tokenizer", "lam", "dynamics")
 
 
@@ -35,7 +37,13 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="KEY=VALUE",
             help="Change one value, as in dynamics.steps=500 or family.dynamics.depth=4; may be repeated.",
         ),
-        click.option("--seed", default=0, show_default=True, help="Seed of the weights and of the order of the data."),
+        click.option(
+            "--seed",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Seed of the weights and of the order of the data.",
+        ),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps."),
         click.option("--threads", type=int, default=0, show_default=True, help="CPU threads; 0 takes every core."),
         click.option(
@@ -90,15 +98,14 @@ def train(
       dreamcade train pong --data saves/datasets/pong --resume
       dreamcade train tokenizer --data saves/datasets/pong --preset maskgit-vq
     """
-    from models.checkpoint import ROOT
     from training.windows import open_datasets
 
     part = what if what in PARTS else None
-    paths = data or ((str(ROOT / "saves" / "datasets" / what),) if part is None else ())
+    paths = data or ((str(saves() / "datasets" / what),) if part is None else ())
     datasets = open_datasets(paths, None if part else _game(what))
     game = datasets[0].manifest.game
-    folder = Path(run_folder) if run_folder else ROOT / "saves" / "runs" / game
-    target = Path(out) if out else ROOT / "saves" / "worlds" / game
+    folder = Path(run_folder) if run_folder else saves() / "runs" / game
+    target = Path(out) if out else saves() / "worlds" / game
     shown = " ".join(f"--data {path}" for path in data)
     command = f"dreamcade train {what} {shown}".strip()
     world = run_training(datasets, folder, target, part or "dynamics", part is None, resume, override, command, options)
@@ -115,19 +122,30 @@ def _game(name: str) -> str:
     return game_named(name).id
 
 
-def choose_device(choice: str) -> str:
-    """auto → the best there is; anything else must be there. Raises ValueError otherwise."""
+def chosen_experiment(options: dict[str, Any], game: str, height: int, width: int) -> Any:
+    """The preset that the options name, for frames of this size, with what --set changes."""
+    from dataclasses import replace
+
+    from training.overrides import apply_overrides
+    from training.presets import preset
+
+    named = preset(options["preset_name"], game, height, width, options["size"])
+    return apply_overrides(replace(named, seed=options["seed"]), options["changes"])
+
+
+def settle_machine(options: dict[str, Any]) -> str:
+    """Set the CPU threads and return the device, both as told. Raises ValueError where that cannot be."""
+    import os
+
     import torch
 
-    if choice == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if choice.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError("--device cuda: no CUDA GPU here; use --device cpu or --device auto")
-    if choice == "mps" and not torch.backends.mps.is_available():
-        raise ValueError("--device mps: no Apple GPU here; use --device cpu or --device auto")
-    if choice.split(":")[0] not in ("cpu", "cuda", "mps"):
-        raise ValueError(f"--device must be auto, cpu, cuda or mps, found {choice!r}")
-    return choice
+    from app import library
+
+    if options["threads"] < 0:
+        raise ValueError(f"--threads must be 0 or more, found {options['threads']}")
+    device = library.device(options["device"])
+    torch.set_num_threads(options["threads"] or os.cpu_count() or 1)
+    return device
 
 
 def settle_autocast(choice: str, device: str, folder: Path) -> bool:
@@ -155,35 +173,32 @@ def run_training(
     experiment: Any = None,
 ) -> Path | None:
     """Train a run up to a part, and write the world if `finish`. Returns the world's folder or None."""
-    import os
-    from dataclasses import asdict, replace
+    from dataclasses import asdict
 
     import torch
 
+    from models.checkpoint import check_out
     from training.loop import Interrupted
-    from training.overrides import apply_overrides
-    from training.pipeline import Data, Pipeline
-    from training.presets import preset
+    from training.pipeline import Data, Pipeline, check
     from training.runs import Run
     from training.windows import Windows
 
-    if options["threads"] < 0:
-        raise ValueError(f"--threads must be 0 or more, found {options['threads']}")
-    device = choose_device(options["device"])
-    torch.set_num_threads(options["threads"] or os.cpu_count() or 1)
+    device = settle_machine(options)
+    if finish:
+        check_out(target)
     manifest = datasets[0].manifest
     if experiment is None:
-        experiment = preset(options["preset_name"], manifest.game, manifest.height, manifest.width, options["size"])
-        experiment = apply_overrides(replace(experiment, seed=options["seed"]), options["changes"])
-    facts = {"experiment": asdict(experiment), "data": [str(found.manifest.seed) for found in datasets]}
+        experiment = chosen_experiment(options, manifest.game, manifest.height, manifest.width)
+    splits = Data(Windows(datasets, "train"), _held_out(datasets))
+    check(experiment, splits, until)
+    facts = {"experiment": asdict(experiment), "data": [_described(found.manifest) for found in datasets]}
     run = Run(folder, facts, resume, override)
-    train_split, held_out = Windows(datasets, "train"), _held_out(datasets)
     autocast = settle_autocast(options["autocast"], device, folder)
     click.echo(
-        f"{train_split.frames} frames of {manifest.game}; {device}, {torch.get_num_threads()} threads,"
+        f"{splits.train.frames} frames of {manifest.game}; {device}, {torch.get_num_threads()} threads,"
         f" bf16 autocast {'on' if autocast else 'off'}; run {folder}"
     )
-    pipeline = Pipeline(experiment, Data(train_split, held_out), run, device, autocast, options["compiled"], click.echo)
+    pipeline = Pipeline(experiment, splits, run, device, autocast, options["compiled"], click.echo)
     try:
         pipeline.train(until)
     except Interrupted as stop:
@@ -191,6 +206,12 @@ def run_training(
         raise SystemExit(130) from None
     command += "".join(f" --set {change}" for change in options["changes"])
     return pipeline.finish(target, {"command": command}) if finish else None
+
+
+def _described(manifest: Any) -> str:
+    """What a run remembers of a data set, so that it does not go on with another one unasked."""
+    size, seed = f"{manifest.height}x{manifest.width}", f"seed {manifest.seed}"
+    return f"{manifest.game} {size}, {manifest.frames} frames, {manifest.behaviour}, {seed}"
 
 
 def _held_out(datasets: list[Any]) -> Any:
