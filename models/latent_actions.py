@@ -173,9 +173,7 @@ class LatentActionModel(nn.Module):
         changed = past != future
         tried = torch.randperm(len(past), device=past.device)[: len(past) if free else self.config.tries]
         places = changed | self._watched(tokens)
-        x, past, future, changed, places, pairs = (
-            each[tried] for each in (x, past, future, changed, places, pairs)
-        )
+        x, past, future, changed, places, pairs = (each[tried] for each in (x, past, future, changed, places, pairs))
         row = places.nonzero()[:, 0]  # which transition each of the K places belongs to
         x, present, target, moved = x[places], past[places], future[places], changed[places]
         total = moved.sum().clamp(min=1)
@@ -222,7 +220,11 @@ class LatentActionModel(nn.Module):
         order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(0)).to(codes.device)
         tried = {"inferred": codes, "shuffled": codes[order], "none": None}
         found = {
-            name: float(F.cross_entropy(self.tell(x, None if given is None else given[row], past[changed], table), future[changed]))
+            name: float(
+                F.cross_entropy(
+                    self.tell(x, None if given is None else given[row], past[changed], table), future[changed]
+                )
+            )
             for name, given in tried.items()
         }
         return {**found, "gain": found["shuffled"] / max(found["inferred"], 1e-9)}

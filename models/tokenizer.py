@@ -167,7 +167,7 @@ class PatchTokenizer(Tokenizer):
         looks = to_float(self.book.patches) - to_float(self.book.patches[:1])
         pixels = looks / looks.norm(dim=-1).mean().clamp(min=1e-6)
         shapes = looks / looks.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-        image = shapes.unflatten(1, (self.spec.channels, *self.config.patch))  # [V, C, P, Q]
+        image = shapes.unflatten(1, (self.spec.channels, *self.config.patch))  # [V, C, rows, columns]
         down, right = (_cosines(side, min(side, WAVES)).to(image) for side in self.config.patch)
         waves = torch.einsum("vcpq,pi,qj->vcij", image, down, right).flatten(1)
         return 4 * torch.cat([pixels, waves], dim=1)

@@ -79,9 +79,7 @@ def test_draws_what_it_knows_by_heart(overfitted, steps: int, temperature: float
     chance = torch.rand(1, steps, PLACES, generator=torch.Generator().manual_seed(1))
     for t in range(1, 7):
         known = known_of(dynamics, tokens[:, :t], actions[:, :t])
-        grid, entropy = dynamics.draw(
-            known, tokens[:, t - 1], actions[:, t - 1], dynamics.table(), temperature, chance
-        )
+        grid, entropy = dynamics.draw(known, tokens[:, t - 1], actions[:, t - 1], dynamics.table(), temperature, chance)
         assert torch.equal(grid, tokens[:, t])
         assert entropy.max() < 0.7
 
@@ -195,7 +193,8 @@ def test_memory_counts_back_from_the_present() -> None:
     one = torch.ones(2, PLACES, 2, 1, 4)
     memory = memory.with_frame([KeysValues(one, one)])
     assert memory.filled.tolist() == [3, 2]
-    assert memory.keys[..., :2, :].sum() == 0 and memory.values[..., 2, :].min() == 1
+    assert memory.keys[..., :2, :].sum() == 0
+    assert memory.values[..., 2, :].min() == 1
 
 
 def test_the_own_dream_begins_with_the_context_and_follows_the_game(overfitted) -> None:

@@ -62,7 +62,9 @@ def test_a_fitted_book_has_no_empty_pages_and_weights_of_its_size_can_be_read_ba
     frames = block_play.play(8, 12)[0].frames
     tokenizer = fitted(frames, codes=500)
     distinct = int((tokenizer.book.counts > 0).sum())
-    assert tokenizer.size == tokenizer.book.size == tokenizer.config.codes == len(tokenizer.features()) == distinct < 500
+    assert (
+        tokenizer.size == tokenizer.book.size == tokenizer.config.codes == len(tokenizer.features()) == distinct < 500
+    )
     other = replace(TINY, codes=500).build(block_play.SPEC)
     assert isinstance(other, PatchTokenizer)
     other.make_room(distinct)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-
 HIDDEN = ("blocks.", "trunk.", "fill.")
 """Where the matrices are that Muon is for: in the blocks of transformers."""
 

@@ -6,7 +6,7 @@ import ast
 import difflib
 from collections.abc import Iterable
 from dataclasses import asdict, fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from models.checkpoint import from_json
 
@@ -23,7 +23,7 @@ def apply_overrides(config: T, changes: Iterable[str]) -> T:
             config = _replaced(config, path.strip().split("."), _literal(text.strip()), path)
         except (TypeError, ArithmeticError) as error:
             raise ValueError(f"--set {change}: cannot be: {error}") from error
-        config = from_json(type(config), asdict(config), "experiment")
+        config = from_json(type(config), asdict(cast(Any, config)), "experiment")
     return config
 
 
