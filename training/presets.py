@@ -52,7 +52,7 @@ def maskgit(game: str, height: int, width: int, size: Size = "small") -> Experim
         family=family,
         tokenizer=LoopConfig(steps=2000, batch=16, length=4, optim=OptimConfig(lr=1e-3)),
         lam=LoopConfig(steps=1100, batch=32, length=6, optim=OptimConfig(lr=3e-3, average=0.99)),
-        dynamics=LoopConfig(steps=3000, batch=16, length=16, optim=OptimConfig(lr=3e-3, decay=0.6)),
+        dynamics=LoopConfig(steps=3100, batch=16, length=16, optim=OptimConfig(lr=3e-3, decay=0.6)),
     )
 
 

@@ -9,9 +9,13 @@ transformer in every pass. Here the past is always whole, exactly as it is at pl
 once a frame; only the filler, half as deep and without attention over time, is repeated. Every frame of
 a window is a lesson in the same pass, and a pass at play costs a third.
 
-In the last part of training the context is, from the third frame on, what the model itself dreams under the
-same actions, and the targets stay the real frames: it learns to put right what it does wrong (DAgger, arXiv
-1011.0686; scheduled sampling, arXiv 1506.03099).
+In the last part of training the context has faults. In some batches it is, after the first frames, what the
+model itself dreams under the same actions, as long as that stays within one token of the real frames, which
+remain the targets: it learns to put right what it does wrong (DAgger, arXiv 1011.0686; scheduled sampling, arXiv
+1506.03099). A dream that has gone another way is no lesson: its target would be a jump. In the other
+batches things are erased from the context, so that what always is there comes back when it is lost. And some
+actions are swapped: read off real frames, "down" never stands beside a paddle that is at the bottom already,
+but whoever plays will press it there.
 
 At play the number of tokens fixed in one pass follows their entropy (EB-Sampler, arXiv 2505.24857): as
 many as are jointly sure, so that a frame in which nothing is in doubt takes one pass, and two places
@@ -42,7 +46,9 @@ class MaskGITConfig:
     attention looks over; first: number of the first frame to be guessed, the ones before it are context only.
 
     whole: share of frames trained fully masked, as at play (the others at a rate U(0.5, 1)); own_from:
-    share of training after which a share `own_share` of the batches has the model's own dream as context;
+    share of training after which the context has faults in it: a share `own_share` of the batches has the
+    model's own dream as context, in the others a share `erased` of the windows lacks a part of the picture,
+    and a share `action_noise` of the actions is another one than it was;
     easy: of the tokens that do not change, one in `easy` is trained on, with weight `easy`, which leaves
     the expected loss as it is and saves most of its cost.
     """
@@ -55,7 +61,9 @@ class MaskGITConfig:
     first: int = 3
     whole: float = 0.5
     own_from: float = 0.6
-    own_share: float = 0.5
+    own_share: float = 0.3
+    erased: float = 0.2
+    action_noise: float = 0.04
     easy: int = 8
 
     def __post_init__(self) -> None:
@@ -63,7 +71,7 @@ class MaskGITConfig:
             raise ValueError(f"width {self.width} is not divisible by {self.heads} heads")
         if self.reach < 2 or self.depth < 1 or self.easy < 1 or self.first < 1:
             raise ValueError(f"reach {self.reach} must be 2 or more; depth, easy and first 1 or more")
-        for name in ("whole", "own_from", "own_share"):
+        for name in ("whole", "own_from", "own_share", "erased", "action_noise"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], found {getattr(self, name)}")
 
@@ -107,7 +115,7 @@ class MaskGIT(nn.Module):
 
     def __init__(self, config: MaskGITConfig, features: Tensor, grid: tuple[int, int], actions: int) -> None:
         super().__init__()
-        self.config, self.actions = config, actions
+        self.config, self.actions, self.grid = config, actions, grid
         width, tokens = config.width, grid[0] * grid[1]
         self.register_buffer("features", features, persistent=False)
         self.features: Tensor
@@ -167,9 +175,10 @@ class MaskGIT(nn.Module):
         first = self.config.first
         if tokens.shape[1] <= first:
             raise ValueError(f"windows of {tokens.shape[1]} frames are too short; use {first + 1} or more")
-        table = self.table()
-        own = progress >= self.config.own_from and bool(torch.rand(()) < self.config.own_share)
-        context = self._own_dream(tokens, actions, table.detach()) if own else tokens[:, :-1]
+        table, context, close = self.table(), tokens[:, :-1], None
+        if progress >= self.config.own_from:
+            context, close = self._spoilt(tokens, actions, table.detach())
+            actions = self._noisy(actions)
         known, _ = self.foretell(context, _shifted(context), actions, table)
         known, before, future = known[:, first - 1 :], context[:, first - 1 :], tokens[:, first:]
         masked = self._mask(future)
@@ -177,10 +186,12 @@ class MaskGIT(nn.Module):
         changed = future != tokens[:, first - 1 : -1]
         hard = changed | (future != before)
         drawn = masked & (hard | (torch.rand(masked.shape, device=masked.device) < 1 / self.config.easy))
+        if close is not None:
+            drawn = drawn & close[:, first - 1 :, None]
         logits = self.logits(features[drawn], before[drawn], table).float()
         entropy = F.cross_entropy(logits, future[drawn], reduction="none")
         weight = torch.where(hard[drawn], 1.0, float(self.config.easy))
-        loss = (entropy * weight).sum() / (hard & masked).sum().clamp(min=1)
+        loss = (entropy * weight).sum() / hard[drawn].sum().clamp(min=1)
         right = logits.detach().argmax(-1) == future[drawn]
         moved = changed[drawn]
         logs = {
@@ -196,6 +207,41 @@ class MaskGIT(nn.Module):
         rate = 0.5 + 0.5 * torch.rand(shape, device=future.device)
         rate = torch.where(torch.rand(shape, device=future.device) < self.config.whole, 1.0, rate)
         return torch.rand(future.shape, device=future.device) < rate
+
+    def _spoilt(self, tokens: Tensor, actions: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+        """A context with faults in it, int64 [B, T-1, N], and the frames whose successors it may still tell of,
+        bool [B, T-1]: those up to which a dream has never been more than one token away from the game."""
+        if torch.rand(()) < self.config.own_share:
+            context = self._own_dream(tokens, actions, table)
+            near = (context != tokens[:, :-1]).sum(dim=-1) <= 1
+            return context, near.cumprod(dim=1).bool()
+        context = self._erased(tokens[:, :-1])
+        return context, torch.ones_like(context[..., 0], dtype=torch.bool)
+
+    def _erased(self, context: Tensor) -> Tensor:
+        """In some windows a rectangle of the picture shows, from some frame on, only what mostly is there."""
+        batch, frames, places = context.shape
+        usual = context.flatten(0, 1).mode(dim=0).values
+        rows, columns = self.grid
+
+        def span(size: int) -> tuple[Tensor, Tensor]:
+            ends = torch.randint(0, size, (2, batch, 1), device=context.device)
+            return ends.amin(dim=0), ends.amax(dim=0)
+
+        place = torch.arange(places, device=context.device)[None]
+        (top, bottom), (left, right) = span(rows), span(columns)
+        row, column = place // columns, place % columns
+        inside = (top <= row) & (row <= bottom) & (left <= column) & (column <= right)  # [B, N]
+        since = torch.randint(0, frames, (batch, 1), device=context.device)
+        late = torch.arange(frames, device=context.device)[None] >= since
+        chosen = torch.rand((batch, 1, 1), device=context.device) < self.config.erased
+        return torch.where(inside[:, None] & late[..., None] & chosen, usual, context)
+
+    def _noisy(self, actions: Tensor) -> Tensor:
+        """Some actions replaced by random ones, so that every action has been seen wherever it may be tried."""
+        other = torch.randint(0, self.actions, actions.shape, device=actions.device)
+        swapped = torch.rand(actions.shape, device=actions.device) < self.config.action_noise
+        return torch.where(swapped, other, actions)
 
     @torch.no_grad()
     def _own_dream(self, tokens: Tensor, actions: Tensor, table: Tensor) -> Tensor:
