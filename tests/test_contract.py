@@ -57,7 +57,8 @@ def _maskgit_losses(world: Any, window: Window) -> Iterator[tuple[str, nn.Module
     tokens = world.tokenizer.encode(window.frames)
     for progress in (0.0, 0.5, 1.0):
         yield "latent actions", world.latent_actions, world.latent_actions.loss(window.frames, tokens, progress)[0]
-    yield "dynamics", world.dynamics, world.dynamics.loss(tokens, window.actions)[0]
+    for progress in (0.0, 1.0):
+        yield "dynamics", world.dynamics, world.dynamics.loss(tokens, window.actions, progress)[0]
 
 
 def _maskgit_learn(world: Any) -> None:

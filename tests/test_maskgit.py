@@ -208,16 +208,59 @@ def test_the_own_dream_begins_with_the_context_and_follows_the_game(overfitted) 
     assert not torch.equal(own[:, 2:], tokens[:, 2:-1])
 
 
-def test_own_dreams_come_late_and_change_the_context_alone() -> None:
-    """Targets stay the real frames, so a perfect prediction of a fixed frame costs nothing whatever the context."""
-    dynamics = rough(made(replace(PLAIN, own_share=1.0, own_from=0.5)))
+FAULTY = replace(PLAIN, own_share=0.0, own_from=0.5, erased=0.0, action_noise=0.0)
+
+
+def test_faults_come_late_and_change_the_context_alone() -> None:
+    """Targets stay the real frames, and a frame that follows the true start is told as ever."""
     tokens, actions = some_play(2, 6)
-    plain = dynamics.loss(tokens, actions, 0.4)[0]
-    assert torch.equal(plain, dynamics.loss(tokens, actions, 0.0)[0])
-    torch.manual_seed(0)
-    assert not torch.equal(plain, dynamics.loss(tokens, actions, 0.5)[0])
+    for changes in ({"own_share": 1.0}, {"erased": 1.0}, {"action_noise": 1.0}):
+        dynamics = rough(made(replace(FAULTY, **changes)))
+        plain = dynamics.loss(tokens, actions, 0.4)[0]
+        assert torch.equal(plain, dynamics.loss(tokens, actions, 0.0)[0])
+        torch.manual_seed(0)
+        assert not torch.equal(plain, dynamics.loss(tokens, actions, 0.5)[0]), changes
+    dynamics = rough(made(replace(FAULTY, own_share=1.0)))
     short = dynamics.loss(tokens[:, :2], actions[:, :1], 0.9)[0]  # nothing to dream: frame 1 has a true past
     assert torch.equal(short, dynamics.loss(tokens[:, :2], actions[:, :1], 0.0)[0])
+
+
+def test_a_dream_that_left_the_game_teaches_nothing_any_more() -> None:
+    dynamics = made(replace(FAULTY, own_share=1.0))
+    tokens, actions = some_play(1, 6)
+    dreamed = tokens[:, :-1].clone()
+    dreamed[0, 1, :1] += 1  # one token away
+    dreamed[0, 3, :2] += 1  # two: gone another way
+    dynamics._own_dream = lambda *_: dreamed  # type: ignore[method-assign]
+    context, close = dynamics._spoilt(tokens, actions, dynamics.table())
+    assert torch.equal(context, dreamed)
+    assert close.tolist() == [[True, True, True, False, False]]
+
+
+def test_what_is_erased_shows_the_usual_from_some_frame_on() -> None:
+    dynamics = made(replace(FAULTY, erased=1.0))
+    usual = torch.arange(PLACES)
+    tokens = usual.repeat(64, 6, 1)
+    tokens[:8] = torch.randint(0, TOKENS, (8, 6, PLACES))
+    torch.manual_seed(0)
+    erased = dynamics._erased(tokens)
+    gone = erased != tokens
+    assert torch.equal(erased[gone], usual.expand_as(tokens)[gone])
+    assert gone[:8].any(dim=(1, 2)).all()
+    boxes = gone[:8].any(dim=1).view(8, *GRID)
+    rows, columns = boxes.any(2), boxes.any(1)
+    assert (boxes <= rows[:, :, None] & columns[:, None]).all()  # rectangles, but for tokens that are usual by chance
+    since = gone[:8].any(-1).int().argmax(1)
+    assert len(since.unique()) > 1
+    dynamics.config = FAULTY
+    assert torch.equal(dynamics._erased(tokens), tokens)
+
+
+def test_some_actions_are_swapped() -> None:
+    dynamics = made(replace(FAULTY, action_noise=0.3))
+    torch.manual_seed(0)
+    swapped = (dynamics._noisy(torch.zeros(4000, dtype=torch.int64)) != 0).float().mean().item()
+    assert abs(swapped - 0.3 * 2 / 3) < 0.03  # a third of the random ones are what was there
 
 
 def test_one_greedy_pass_is_the_argmax() -> None:
