@@ -140,12 +140,12 @@ def test_scripted_player_goes_where_the_ball_is() -> None:
 
 def test_weights() -> None:
     breakout = game_named("breakout")
-    assert weights_of("mix", PONG) == pytest.approx({"random": 0.2, "sticky": 0.4, "scripted": 0.4})
-    assert weights_of("mix", breakout) == pytest.approx({"random": 1 / 3, "sticky": 2 / 3})
+    assert weights_of("mix", PONG) == pytest.approx({"random": 0.4, "sticky": 0.3, "scripted": 0.3})
+    assert weights_of("mix", breakout) == pytest.approx({"random": 4 / 7, "sticky": 3 / 7})
     assert weights_of("random:1,sticky:3", PONG) == {"random": 0.25, "sticky": 0.75}
     rng = np.random.default_rng(0)
     drawn = [choose(weights_of("mix", PONG), rng) for _ in range(3000)]
-    assert drawn.count("random") / 3000 == pytest.approx(0.2, abs=0.03)
+    assert drawn.count("random") / 3000 == pytest.approx(0.4, abs=0.03)
     with pytest.raises(ValueError, match="no scripted player for 'breakout'; games that have one: pong"):
         weights_of("scripted", breakout)
 

@@ -78,6 +78,7 @@ def test_an_empty_book_says_so() -> None:
 def test_a_loaded_book_is_the_same_book() -> None:
     book = book_of(torch.stack([patch_with((0, x)) for x in range(6)]), [6, 5, 4, 3, 2, 1])
     other = PatchCodebook(16, (8, 8), 3)
+    other.make_room(6)
     other.load_state_dict(book.state_dict())
     probe = torch.stack([patch_with((0, x)) for x in range(8)])
     assert torch.equal(other.encode(probe), book.encode(probe))

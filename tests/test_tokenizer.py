@@ -84,7 +84,7 @@ def test_features_know_how_far_apart_two_balls_are() -> None:
     pixels, waves = balls.split([192, balls.shape[1] - 192], dim=1)
     near, far = (pixels[0] - pixels[1]).norm(), (pixels[0] - pixels[5]).norm()
     torch.testing.assert_close(near, far)
-    assert (waves[0] - waves[1]).norm() < 0.6 * (waves[0] - waves[5]).norm()
+    assert (waves[0] - waves[1]).norm() < 0.7 * (waves[0] - waves[5]).norm()
     assert (tokenizer.features()[codes[0]] == 0).all()  # the commonest patch is what the others differ from
 
 

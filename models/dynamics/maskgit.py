@@ -1,25 +1,20 @@
 """MaskGIT: the next frame's tokens, guessed a few at a time, the surest first.
 
-Data path: tokens [B, T, N], actions [B, T-1] → *trunk*, a causal ST-transformer over the past, told which
-action each frame is left by → what is known of each next frame [B, T-1, N, D] → *filler*, spatial blocks
-over that and the tokens of the next frame that are fixed already → logits of the hidden ones [K, V].
+Data path: tokens [B, T, N], actions [B, T-1] that each frame is left by → *trunk*, a causal ST-transformer →
+what is known of each next frame [B, T-1, N, D] → *filler*, blocks over that and its tokens so far → logits [K, V].
 
 Genie (arXiv 2402.15391, §2.1; MaskGIT arXiv 2202.04200) masks the context as well and runs the whole
-transformer in every pass. Here the past is always whole, exactly as it is at play, and is thought through
-once a frame; only the filler, half as deep and without attention over time, is repeated. Every frame of
-a window is a lesson in the same pass, and a pass at play costs a third.
+transformer in every pass. Here the past is always whole, as it is at play, and is thought through once a
+frame; only the filler, half as deep and without attention over time, is repeated.
 
-In the last part of training the context has faults. In some batches it is, after the first frames, what the
-model itself dreams under the same actions, as long as that stays within one token of the real frames, which
-remain the targets: it learns to put right what it does wrong (DAgger, arXiv 1011.0686; scheduled sampling, arXiv
-1506.03099). A dream that has gone another way is no lesson: its target would be a jump. In the other
-batches things are erased from the context, so that what always is there comes back when it is lost. And some
-actions are swapped: read off real frames, "down" never stands beside a paddle that is at the bottom already,
-but whoever plays will press it there.
+In the last part of training the past has faults. In some batches it is the model's own dream, as long as that
+stays within one token of the real frames, which remain the targets (DAgger, arXiv 1011.0686); one that went
+another way would only teach jumps. In the others, things are erased, so that what always is there comes back
+when it is lost. And some actions are swapped: read off real frames, "down" never stands beside a paddle that
+is at the bottom already, but whoever plays will press it there.
 
-At play the number of tokens fixed in one pass follows their entropy (EB-Sampler, arXiv 2505.24857): as
-many as are jointly sure, so that a frame in which nothing is in doubt takes one pass, and two places
-where the ball might be are never filled at once.
+At play as many tokens are fixed in one pass as are jointly sure by their entropy (EB-Sampler, arXiv
+2505.24857), so that two places where the ball might be are never filled at once.
 """
 
 from __future__ import annotations
@@ -27,13 +22,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.blocks import KeysValues, Past, STBlock
+from models.dynamics.context import Memory, erased, shifted, swapped
 from models.latent_actions import LatentActionConfig, LatentActionModel
 from models.sampling import sample, surest
 from models.tokenizer import Size, Tokenizer, TokenizerConfig
@@ -85,29 +80,6 @@ class MaskGITConfig:
             "paper": {"width": 512, "heads": 8, "depth": 12, "reach": 16},
         }
         return cls(**dials[size])
-
-
-class Memory(NamedTuple):
-    """What the trunk remembers: keys and values [B, blocks, N, heads, T, D] of the last T frames before the
-    present one, of which the last `filled` int64 [B] are there."""
-
-    keys: Tensor
-    values: Tensor
-    filled: Tensor
-
-    def past(self) -> list[Past]:
-        """One `Past` a block, for one present frame."""
-        offset = torch.arange(self.keys.shape[4], 0, -1, device=self.keys.device)
-        seen = torch.where(offset[None] <= self.filled[:, None], offset[None], 0)[:, None]
-        return [Past(KeysValues(self.keys[:, i], self.values[:, i]), seen) for i in range(self.keys.shape[1])]
-
-    def with_frame(self, kept: list[KeysValues]) -> Memory:
-        """The oldest frame forgotten, one more remembered."""
-        keys, values = (
-            torch.cat([old[..., 1:, :], torch.stack([own[i] for own in kept], dim=1)], dim=4)
-            for i, old in ((0, self.keys), (1, self.values))
-        )
-        return Memory(keys, values, (self.filled + 1).clamp(max=keys.shape[4]))
 
 
 class MaskGIT(nn.Module):
@@ -178,8 +150,8 @@ class MaskGIT(nn.Module):
         table, context, close = self.table(), tokens[:, :-1], None
         if progress >= self.config.own_from:
             context, close = self._spoilt(tokens, actions, table.detach())
-            actions = self._noisy(actions)
-        known, _ = self.foretell(context, _shifted(context), actions, table)
+            actions = swapped(actions, self.actions, self.config.action_noise)
+        known, _ = self.foretell(context, shifted(context), actions, table)
         known, before, future = known[:, first - 1 :], context[:, first - 1 :], tokens[:, first:]
         masked = self._mask(future)
         features = self.guess(known, future, masked, actions[:, first - 1 :], table)
@@ -215,33 +187,8 @@ class MaskGIT(nn.Module):
             context = self._own_dream(tokens, actions, table)
             near = (context != tokens[:, :-1]).sum(dim=-1) <= 1
             return context, near.cumprod(dim=1).bool()
-        context = self._erased(tokens[:, :-1])
+        context = erased(tokens[:, :-1], self.grid, self.config.erased)
         return context, torch.ones_like(context[..., 0], dtype=torch.bool)
-
-    def _erased(self, context: Tensor) -> Tensor:
-        """In some windows a rectangle of the picture shows, from some frame on, only what mostly is there."""
-        batch, frames, places = context.shape
-        usual = context.flatten(0, 1).mode(dim=0).values
-        rows, columns = self.grid
-
-        def span(size: int) -> tuple[Tensor, Tensor]:
-            ends = torch.randint(0, size, (2, batch, 1), device=context.device)
-            return ends.amin(dim=0), ends.amax(dim=0)
-
-        place = torch.arange(places, device=context.device)[None]
-        (top, bottom), (left, right) = span(rows), span(columns)
-        row, column = place // columns, place % columns
-        inside = (top <= row) & (row <= bottom) & (left <= column) & (column <= right)  # [B, N]
-        since = torch.randint(0, frames, (batch, 1), device=context.device)
-        late = torch.arange(frames, device=context.device)[None] >= since
-        chosen = torch.rand((batch, 1, 1), device=context.device) < self.config.erased
-        return torch.where(inside[:, None] & late[..., None] & chosen, usual, context)
-
-    def _noisy(self, actions: Tensor) -> Tensor:
-        """Some actions replaced by random ones, so that every action has been seen wherever it may be tried."""
-        other = torch.randint(0, self.actions, actions.shape, device=actions.device)
-        swapped = torch.rand(actions.shape, device=actions.device) < self.config.action_noise
-        return torch.where(swapped, other, actions)
 
     @torch.no_grad()
     def _own_dream(self, tokens: Tensor, actions: Tensor, table: Tensor) -> Tensor:
@@ -262,9 +209,10 @@ class MaskGIT(nn.Module):
         reach, past = self.config.reach - 1, tokens[:, :-1]
         batch, frames, places = past.shape
         if not frames:
-            empty = self.place.new_zeros(batch, len(self.trunk), places, self.config.heads, reach, self._head_width)
+            heads = (self.config.heads, reach, self.config.width // self.config.heads)
+            empty = self.place.new_zeros(batch, len(self.trunk), places, *heads)
             return Memory(empty, empty.clone(), torch.zeros(batch, dtype=torch.int64, device=tokens.device))
-        _, kept = self.foretell(past, _shifted(past), actions, table)
+        _, kept = self.foretell(past, shifted(past), actions, table)
         keys, values = (torch.stack([own[i] for own in kept], dim=1)[..., -reach:, :] for i in (0, 1))
         filled, lack = keys.shape[4], (0, 0, reach - keys.shape[4], 0)
         whole = torch.full((batch,), filled, device=tokens.device)
@@ -278,10 +226,6 @@ class MaskGIT(nn.Module):
         past = memory.past()
         known, kept = self.foretell(present[:, None], earlier[:, None], action[:, None], table, past)
         return known[:, 0], memory.with_frame(kept)
-
-    @property
-    def _head_width(self) -> int:
-        return self.config.width // self.config.heads
 
     def draw(
         self, known: Tensor, before: Tensor, action: Tensor, table: Tensor, temperature: float, chance: Tensor
@@ -307,11 +251,6 @@ class MaskGIT(nn.Module):
             if not bool(masked.any()):
                 break
         return grid, entropy
-
-
-def _shifted(tokens: Tensor) -> Tensor:
-    """Frames [B, T, N] → the frames before them; the first one is its own."""
-    return torch.cat([tokens[:, :1], tokens[:, :-1]], dim=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,67 @@
+"""The past as dynamics see it: what is remembered of it, and the faults that training puts into it.
+
+In training the past is real and its actions were read off it; in a dream it is the model's own work, and
+the actions are whatever a person presses. Faults are what takes the one towards the other.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.blocks import KeysValues, Past
+
+
+class Memory(NamedTuple):
+    """What the trunk remembers: keys and values [B, blocks, N, heads, T, D] of the last T frames before the
+    present one, of which the last `filled` int64 [B] are there."""
+
+    keys: Tensor
+    values: Tensor
+    filled: Tensor
+
+    def past(self) -> list[Past]:
+        """One `Past` a block, for one present frame."""
+        offset = torch.arange(self.keys.shape[4], 0, -1, device=self.keys.device)
+        seen = torch.where(offset[None] <= self.filled[:, None], offset[None], 0)[:, None]
+        return [Past(KeysValues(self.keys[:, i], self.values[:, i]), seen) for i in range(self.keys.shape[1])]
+
+    def with_frame(self, kept: list[KeysValues]) -> Memory:
+        """The oldest frame forgotten, one more remembered."""
+        keys, values = (
+            torch.cat([old[..., 1:, :], torch.stack([own[i] for own in kept], dim=1)], dim=4)
+            for i, old in ((0, self.keys), (1, self.values))
+        )
+        return Memory(keys, values, (self.filled + 1).clamp(max=keys.shape[4]))
+
+
+def shifted(tokens: Tensor) -> Tensor:
+    """Frames [B, T, N] → the frames before them; the first one is its own."""
+    return torch.cat([tokens[:, :1], tokens[:, :-1]], dim=1)
+
+
+def erased(context: Tensor, grid: tuple[int, int], rate: float) -> Tensor:
+    """Frames [B, T, N]; in a share `rate` of the windows a rectangle of the grid shows, from some frame on,
+    only what mostly is there in this batch."""
+    batch, frames = context.shape[:2]
+    usual = context.flatten(0, 1).mode(dim=0).values
+    rows, columns = grid
+    corners = [torch.randint(0, size, (2, batch, 1), device=context.device).sort(dim=0).values for size in grid]
+    (top, bottom), (left, right) = corners
+    place = torch.arange(rows * columns, device=context.device)[None]
+    row, column = place // columns, place % columns
+    inside = (top <= row) & (row <= bottom) & (left <= column) & (column <= right)  # [B, N]
+    since = torch.randint(0, frames, (batch, 1), device=context.device)
+    late = torch.arange(frames, device=context.device)[None] >= since
+    chosen = torch.rand((batch, 1, 1), device=context.device) < rate
+    return torch.where(inside[:, None] & late[..., None] & chosen, usual, context)
+
+
+def swapped(actions: Tensor, count: int, rate: float) -> Tensor:
+    """A share `rate` of the actions replaced by random ones of `count`, so that every action has been seen
+    wherever it may be tried."""
+    other = torch.randint(0, count, actions.shape, device=actions.device)
+    chosen = torch.rand(actions.shape, device=actions.device) < rate
+    return torch.where(chosen, other, actions)
