@@ -19,7 +19,7 @@ LEAST = 3.0  # minutes below which nothing useful comes out
 @click.command()
 @click.argument("game")
 @click.option("--minutes", default=90.0, show_default=True, help="Budget for collecting, training and measuring.")
-@click.option("--frames", default=100_000, show_default=True, help="Transitions to record for training.")
+@click.option("--frames", default=150_000, show_default=True, help="Transitions to record for training.")
 @click.option("--out", type=click.Path(), help="Where the world goes.  [default: saves/worlds/GAME]")
 @click.option("--run", "run_folder", type=click.Path(), help="Run folder.  [default: saves/runs/GAME-make]")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted make.")
