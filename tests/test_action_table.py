@@ -108,13 +108,20 @@ def test_hidden_players_and_players_at_the_wall_are_not_told():
     assert directions(walled, PongProbe())[1].tolist() == [False, False, True, False, False]
 
 
-def test_agreement_is_a_share_and_an_unused_code_says_so():
+def test_agreement_is_a_share_a_mixed_code_and_an_unused_one_say_so():
     path = [50, 47, 44, 44, 41]  # up, up, still, up
     table = table_of([still_track(path, codes=[1, 1, 1, 0])], ("A",), 3)
-    assert table.labels == ("UP", "UP", "UNUSED")
+    assert table.labels == ("UP", "MIXED", "UNUSED")
     assert table.agreement == pytest.approx((1, 2 / 3, 0))
     assert table.usage == (0.25, 0.75, 0)
     assert table.moves[1]["player"] == (-2, 0)
+
+
+def test_what_a_code_does_at_the_wall_counts_for_its_name():
+    walled = still_track([30, 27, 24, 21, 18, 18, 18], codes=[0, 0, 0, 0, 0, 0])  # four up, then stopped by the wall
+    assert table_of([walled], ("A",), 1).labels == ("MIXED",)
+    free = still_track([30, 27, 24, 21, 18, 18], codes=[0, 0, 0, 0, 0])
+    assert table_of([free], ("A",), 1).labels == ("UP",)
 
 
 def test_a_player_who_moves_sideways_goes_left_and_right():

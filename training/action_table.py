@@ -27,8 +27,9 @@ STILL_PIXELS = 0.5
 WALL_PIXELS = 8
 """A paddle whose centre is nearer than this to a wall is at the wall: it may be cut or stopped there."""
 
-CLEAR = 2 / 3
-"""A code is called by a direction if it goes that way in at least this share of its uses, MIXED otherwise."""
+CLEAR = 3 / 4
+"""A code is called by a direction if it goes that way in at least this share of its uses, at the walls too, and MIXED
+otherwise: a code that is mostly used where nothing can move promises nothing elsewhere."""
 
 MIXED, UNUSED = "MIXED", "UNUSED"
 
@@ -161,14 +162,13 @@ def measure_action_table(
     if codes is None:
         published = len(world.spec.actions) if isinstance(world, World) else 0
         codes = max(published, 1 + max(int(track.codes.max()) for track in plays))
-    return table_of(plays, found.action_names, codes, probe, lags)
+    return table_of(plays, found.action_names, codes, lags)
 
 
 def table_of(
     plays: Sequence[Track],
     action_names: Sequence[str],
     codes: int,
-    probe: Probe | None = None,
     lags: Sequence[int] = (0, 1, 2, 3),
 ) -> ActionTable:
     """The action table of play that the world has already read. `lags` counts up from 0 without a gap."""
@@ -177,7 +177,7 @@ def table_of(
     counts = [lagged_counts(plays, lag, codes, len(action_names)) for lag in lags]
     information = [mutual_information(table) for table in counts]
     best = int(np.argmax(information))
-    named = _by_direction(plays, codes, probe) or _by_button(counts[best], action_names)
+    named = _by_direction(plays, codes) or _by_button(counts[best], action_names)
     seen = np.concatenate([track.codes for track in plays])
     return ActionTable(
         real_actions=tuple(action_names),
@@ -214,10 +214,10 @@ def _moves(plays: Sequence[Track], codes: int) -> tuple[Mapping[str, tuple[float
     return tuple(out)
 
 
-def _by_direction(plays: Sequence[Track], codes: int, probe: Probe | None) -> list[tuple[str, float]] | None:
+def _by_direction(plays: Sequence[Track], codes: int) -> list[tuple[str, float]] | None:
     """Label and agreement of each code by what the player did; None if there is no player to be seen."""
     axis = player_axis(plays)
-    told = [(track.codes[mask], classes[mask]) for track in plays for classes, mask in [directions(track, probe, axis)]]
+    told = [(track.codes[mask], classes[mask]) for track in plays for classes, mask in [directions(track, None, axis)]]
     if not sum(len(code) for code, _ in told):
         return None
     counts = count_table(np.concatenate([c for c, _ in told]), np.concatenate([d for _, d in told]), codes, 3)

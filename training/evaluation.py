@@ -118,7 +118,7 @@ def evaluate(
         if isinstance(world, InfersActions):
             say("latent actions")
             plays = list(tracks(world, dataset, probe, history=options.history))
-            measured = table_of(plays, dataset.manifest.action_names, len(spec.actions), probe)
+            measured = table_of(plays, dataset.manifest.action_names, len(spec.actions))
             card["lam"] = latent_actions(world, dataset, probe, plays, measured, options)
             table, codes = table or measured, [track.codes for track in plays]
         card["prediction"], sheet = prediction(
