@@ -37,6 +37,11 @@ def causal_offset(frames: int, device: torch.device | str = "cpu") -> Tensor:
     return steps[:, None] - steps[None, :]
 
 
+def shifted(tokens: Tensor) -> Tensor:
+    """Frames [B, T, N] → the frames before them; the first one is its own."""
+    return torch.cat([tokens[:, :1], tokens[:, :-1]], dim=1)
+
+
 class SpatialAttention(nn.Module):
     """Every token of a frame attends to every other token of the same frame.
 

@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.blocks import STBlock
+from models.blocks import STBlock, shifted
 from models.frames import to_float
 from models.quantizers import perplexity
 from models.tokenizer import Size, Tokenizer
@@ -144,8 +144,7 @@ class LatentActionModel(nn.Module):
 
     def remember(self, tokens: Tensor, table: Tensor) -> Tensor:
         """Frames 1…T-1, int64 [B, T-1, N] → features that know the past [B, T-1, N, D]."""
-        earlier = torch.cat([tokens[:, :1], tokens[:, :-1]], dim=1)
-        x = F.embedding(tokens, table) + self.earlier(F.embedding(earlier, table)) + self.place
+        x = F.embedding(tokens, table) + self.earlier(F.embedding(shifted(tokens), table)) + self.place
         for block in self.blocks:
             x, _ = block(x)
         return self.norm(x)

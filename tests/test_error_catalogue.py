@@ -13,7 +13,8 @@ import pytest
 import test_shards as shards
 import torch
 from PIL import Image
-from test_checkpoint import CLIPS, FAULTS, bomb, contents, files_of_a_player, made, odd_picture
+from test_checkpoint import CLIPS, contents, files_of_a_player, made
+from world_faults import FAULTS, bomb, odd_picture
 
 from app import library, machine
 from app.cli import explain, main

@@ -48,7 +48,7 @@ def check(experiment: Experiment, data: Data, until: str = "dynamics") -> None:
     """Raise ValueError for what would stop a run only later: sizes that do not fit, episodes that are too short."""
     if experiment.seed < 0:
         raise ValueError(f"seed must be 0 or more, found {experiment.seed}")
-    tokenizer = experiment.family.build(data.spec()).tokenizer
+    tokenizer = experiment.family.tokenizer.build(data.spec())
     least = {"tokenizer": 1, "lam": 2, "dynamics": experiment.family.dynamics.first + 1}
     for name in PARTS[: PARTS.index(until) + 1]:
         length = getattr(experiment, name).length

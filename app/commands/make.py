@@ -83,7 +83,7 @@ def _check(row: Any, folder: Path, target: Path, resume: bool, options: dict[str
     check_out(target)
     settle_machine(options)
     experiment = chosen_experiment(options, row.id, row.height, row.width)
-    experiment.family.build(WorldSpec(game=row.id, height=row.height, width=row.width))
+    experiment.family.tokenizer.build(WorldSpec(game=row.id, height=row.height, width=row.width))
 
 
 def _collect(game: str, frames: int, seed: int, out: Path) -> None:

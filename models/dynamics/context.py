@@ -37,11 +37,6 @@ class Memory(NamedTuple):
         return Memory(keys, values, (self.filled + 1).clamp(max=keys.shape[4]))
 
 
-def shifted(tokens: Tensor) -> Tensor:
-    """Frames [B, T, N] → the frames before them; the first one is its own."""
-    return torch.cat([tokens[:, :1], tokens[:, :-1]], dim=1)
-
-
 def erased(context: Tensor, grid: tuple[int, int], rate: float) -> Tensor:
     """Frames [B, T, N]; in a share `rate` of the windows a rectangle of the grid shows, from some frame on,
     only what mostly is there in this batch."""

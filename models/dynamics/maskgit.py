@@ -27,8 +27,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.blocks import KeysValues, Past, STBlock
-from models.dynamics.context import Memory, erased, shifted, swapped
+from models.blocks import KeysValues, Past, STBlock, shifted
+from models.dynamics.context import Memory, erased, swapped
 from models.latent_actions import LatentActionConfig, LatentActionModel
 from models.sampling import sample, surest
 from models.tokenizer import Size, Tokenizer, TokenizerConfig
@@ -162,14 +162,15 @@ class MaskGIT(nn.Module):
             drawn = drawn & close[:, first - 1 :, None]
         logits = self.logits(features[drawn], before[drawn], table).float()
         entropy = F.cross_entropy(logits, future[drawn], reduction="none")
-        weight = torch.where(hard[drawn], 1.0, float(self.config.easy))
-        loss = (entropy * weight).sum() / hard[drawn].sum().clamp(min=1)
+        told = hard[drawn]
+        weight = torch.where(told, 1.0, float(self.config.easy))
+        loss = (entropy * weight).sum() / told.sum().clamp(min=1)
         right = logits.detach().argmax(-1) == future[drawn]
         moved = changed[drawn]
         logs = {
             "changed_accuracy": right[moved].float().mean(),
             "changed_ce": entropy.detach()[moved].mean(),
-            "still_accuracy": right[~hard[drawn]].float().mean(),
+            "still_accuracy": right[~told].float().mean(),
         }
         return loss, logs
 
@@ -243,8 +244,7 @@ class MaskGIT(nn.Module):
             x = self.guess(known[:, None], grid[:, None], masked[:, None], action[:, None], table)[:, 0]
             logits = self.logits(x[masked], before[masked], table).float()
             drawn, doubt = sample(logits, temperature, chance[:, step][masked])
-            places = masked.clone()
-            guessed, unsure = grid.masked_scatter(places, drawn), entropy.masked_scatter(places, doubt)
+            guessed, unsure = grid.masked_scatter(masked, drawn), entropy.masked_scatter(masked, doubt)
             fixed = masked & (surest(unsure, masked) if step < steps - 1 else masked)
             grid, entropy = torch.where(fixed, guessed, grid), torch.where(fixed, unsure, entropy)
             masked = masked & ~fixed
