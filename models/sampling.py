@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def sample(logits: Tensor, temperature: float, chance: Tensor, floor: float = 3e-3) -> tuple[Tensor, Tensor]:
+def sample(logits: Tensor, temperature: float, chance: Tensor, floor: float = 0.01) -> tuple[Tensor, Tensor]:
     """Draw a token a place: logits [B, N, V], chance [B, N] uniform → tokens and entropies [B, N].
 
     Tokens less likely than `floor` are never drawn: 64 places with a tail of some thousandths each would
@@ -25,7 +25,7 @@ def sample(logits: Tensor, temperature: float, chance: Tensor, floor: float = 3e
     return torch.where(total[..., -1] > 0, drawn, logits.argmax(-1)), entropy
 
 
-def surest(entropy: Tensor, masked: Tensor, bound: float = 0.02) -> Tensor:
+def surest(entropy: Tensor, masked: Tensor, bound: float = 0.01) -> Tensor:
     """Which of the masked places [B, N] to fix now: the surest ones, while what they could know of each
     other, at most the sum of their entropies less the largest, stays within `bound` nats."""
     sorted_entropy, order = entropy.masked_fill(~masked, float("inf")).sort(dim=-1)

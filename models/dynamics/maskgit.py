@@ -58,7 +58,7 @@ class MaskGITConfig:
     own_from: float = 0.6
     own_share: float = 0.3
     erased: float = 0.2
-    action_noise: float = 0.04
+    action_noise: float = 0.01
     easy: int = 8
 
     def __post_init__(self) -> None:
