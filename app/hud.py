@@ -107,7 +107,8 @@ class Hud:
         if paused:
             badge(surface, "PAUSED", at.letters, midleft=(place.right + pad, place.centery))
         else:
-            doing = f"dreaming {self.names.title(self.session.history[-1])}" if self.session.history else "ready"
+            last = self.session.last_action
+            doing = "ready" if last is None else f"dreaming {self.names.title(last)}"
             said = theme.fitted(doing, at.letters, max(1, room - title.get_width() - pad), theme.FAINT)
             surface.blit(said, said.get_rect(midleft=(place.right + pad, place.centery)))
         parts = self.numbers()

@@ -1,15 +1,25 @@
-"""The one table of keys: what each does. The help overlay and the event handling are both read from it."""
+"""Tables of keys: what each does. Help pages and event handling are both read from them, so help cannot lie.
+
+A scene has a table of its own: an enum of what its keys do, and bindings. A player may choose other keys in
+`saves/keys.json`, as in `{"PLAY.PAUSE": ["p"], "MENU.OPEN": ["return", "space"]}`, with pygame's names of keys.
+"""
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import pygame
 
+from app.places import saves
+
 
 class Does(enum.Enum):
-    """What a key can do."""
+    """What a key can do while a world is played."""
 
     ACT = enum.auto()
     MOVE = enum.auto()
@@ -39,9 +49,10 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Keys that do one kind of thing, and the line that explains them."""
+    """Keys that do one kind of thing, and the line that explains them. Keys that carry a value stay as they are
+    when a player chooses keys of their own."""
 
-    does: Does
+    does: enum.Enum
     text: str
     keys: tuple[Key, ...]
 
@@ -94,11 +105,62 @@ BINDINGS: tuple[Binding, ...] = (
     Binding(Does.HELP, "show or hide this page", (Key(pygame.K_h, "H"), Key(pygame.K_F1, "F1"))),
     Binding(Does.QUIT, "quit", (Key(pygame.K_ESCAPE, "Esc"), Key(pygame.K_q, "Q"))),
 )
-_LOOKUP: dict[int, tuple[Does, int | str]] = {
-    key.code: (binding.does, key.value) for binding in BINDINGS for key in binding.keys
-}
 
 
-def lookup(code: int) -> tuple[Does | None, int | str]:
-    """What a pygame key does and what it stands for; (None, "") for a key that does nothing."""
-    return _LOOKUP.get(code, (None, ""))
+class Keymap:
+    """One scene's table. scene: its name in keys.json; chosen: what that file says of keys, see `chosen_keys`.
+
+    Raises ValueError for a key or a command that is unknown, or a key that does two things.
+    """
+
+    def __init__(self, scene: str, bindings: Sequence[Binding], chosen: Mapping[str, Sequence[str]]) -> None:
+        self.bindings = tuple(_rebound(scene, binding, chosen) for binding in bindings)
+        names = {f"{scene}.{binding.does.name}" for binding in bindings}
+        for name in chosen:
+            if name.startswith(f"{scene}.") and name not in names:
+                raise ValueError(f"keys.json: there is no '{name}'; there are {', '.join(sorted(names))}")
+        self._lookup: dict[int, tuple[enum.Enum, int | str]] = {}
+        for binding in self.bindings:
+            for key in binding.keys:
+                other = self._lookup.setdefault(key.code, (binding.does, key.value))
+                if other[0] is not binding.does:
+                    raise ValueError(f"keys.json: {key.shown} does both {other[0].name} and {binding.does.name}")
+
+    def lookup(self, code: int) -> tuple[enum.Enum | None, int | str]:
+        """What a pygame key does and what it stands for; (None, "") for a key that does nothing."""
+        return self._lookup.get(code, (None, ""))
+
+    def shown(self, does: enum.Enum) -> str:
+        """The first key of a command as it is printed."""
+        return next(binding.keys[0].shown for binding in self.bindings if binding.does is does)
+
+
+def chosen_keys(path: Path | None = None) -> dict[str, list[str]]:
+    """The player's own keys from `saves/keys.json`, command → names of keys. Raises ValueError in one line."""
+    path = saves() / "keys.json" if path is None else path
+    if not path.is_file():
+        return {}
+    try:
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as problem:
+        raise ValueError(f"{path} is not JSON: {problem}; mend it or delete it") from None
+    fits = isinstance(found, dict) and all(
+        isinstance(keys, list) and keys and all(isinstance(key, str) for key in keys) for keys in found.values()
+    )
+    if not fits:
+        raise ValueError(f'{path} must look like {{"PLAY.PAUSE": ["p"]}}; mend it or delete it')
+    return dict(found)
+
+
+def _rebound(scene: str, binding: Binding, chosen: Mapping[str, Sequence[str]]) -> Binding:
+    wanted = chosen.get(f"{scene}.{binding.does.name}")
+    if wanted is None or any(key.value != "" for key in binding.keys):
+        return binding
+    return replace(binding, keys=tuple(_named(name) for name in wanted))
+
+
+def _named(name: str) -> Key:
+    try:
+        return Key(pygame.key.key_code(name), name.capitalize())
+    except ValueError:
+        raise ValueError(f"keys.json: there is no key '{name}'; see pygame's names of keys") from None

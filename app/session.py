@@ -1,6 +1,7 @@
-"""One playthrough: a world, its present state, and what was pressed. No window, no command line.
+"""One playthrough: a world, its present state, and its past. No window, no command line.
 
-The same world, start, seed and actions give the same frames, bit for bit on one machine.
+The same world, start, seed and actions give the same frames, bit for bit on one machine. One may go back
+and play on from there: see `timeline`. A step can be thought in another thread and accepted in this one.
 """
 
 from __future__ import annotations
@@ -8,24 +9,36 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from app.timeline import Dials, Frame, Origin, Take, find_take, generator, prune
 from models.world import Samples, Sampling, ShowsUncertainty, State, Window, World
 
-Frame = NDArray[np.uint8]
-HISTORY = 100_000  # actions kept; older ones are forgotten, so that a long evening fits in memory
 TIMES = 30  # steps in the running mean of the model's time
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """A step that was thought and not yet taken: the state after `action` from the state `source`."""
+
+    source: State
+    action: int
+    state: State
+    frame: Frame
+    seconds: float
 
 
 class Session:
     """A world being played, one dreamed frame at a time.
 
     starts: clips of real frames to begin from, each uint8 [T, C, H, W] with T >= spec.context.
-    start: which of them; None lets the seed choose. sampling: dials for a world that has them.
+    start: which of them; None lets the seed choose. sampling: dials for a world that has them. world_id: what
+    tells these weights from others, see `checkpoint.world_id`; kept in saves.
     """
 
     def __init__(
@@ -37,23 +50,25 @@ class Session:
         start: int | None = None,
         sampling: Sampling | None = None,
         device: str | torch.device = "cpu",
+        world_id: str = "",
     ) -> None:
         if not starts:
             raise ValueError(f"world '{world.spec.game}' brought no start frames; give a picture with --prompt")
-        self.world = world
+        self.world, self.world_id = world, world_id
         self.device = torch.device(device)
-        self._starts = [_checked(clip, world) for clip in starts]
-        self._rng = torch.Generator(device=self.device)
+        self._starts = [checked_clip(clip, world) for clip in starts]
         self._times: deque[float] = deque(maxlen=TIMES)
+        self.seed = seed
         if sampling is not None:
-            self.set_sampling(sampling)
+            self.world = _dialled(world, sampling)
         if start is None:
             start = int(np.random.default_rng([seed, 1]).integers(len(starts)))
         self.state: State = {}
         self.frame: Frame = np.zeros((1, 1, 3), np.uint8)
-        self.history: deque[int] = deque(maxlen=HISTORY)
         self.steps = 0
-        self.reset(start=start, seed=seed)
+        self.takes: list[Take] = []
+        self._made = 0
+        self.reset(start=start)
 
     @property
     def starts(self) -> int:
@@ -66,6 +81,27 @@ class Session:
         return self.world.sampling if isinstance(self.world, Samples) else None
 
     @property
+    def dials(self) -> Dials:
+        """Seed and sampling of the next step."""
+        return Dials(self.seed, self.sampling)
+
+    @property
+    def last_action(self) -> int | None:
+        """What the last step was made with, or None at a beginning."""
+        take = self.take
+        while not take.actions and take.origin is None and take.parent is not None:
+            at = take.begin - take.parent.begin
+            if at:
+                return take.parent.actions[at - 1]
+            take = take.parent
+        return take.actions[-1] if take.actions else None
+
+    @property
+    def history(self) -> bytes:
+        """The actions that led here since the dream last began from frames, one byte each."""
+        return self.take.story().actions
+
+    @property
     def model_ms(self) -> float:
         """Mean time of the last steps, in milliseconds: dream one frame and decode it."""
         return 1000.0 * sum(self._times) / len(self._times) if self._times else 0.0
@@ -75,62 +111,168 @@ class Session:
         """Time of the last step, in milliseconds."""
         return 1000.0 * self._times[-1] if self._times else 0.0
 
+    @property
+    def oldest(self) -> int:
+        """The first step that `peek` can show."""
+        take = self.take
+        while take.parent is not None and take.oldest == take.begin:
+            take = take.parent
+        return take.oldest
+
     def set_sampling(self, sampling: Sampling) -> None:
         """Turn the dials; the dream goes on from where it is."""
-        if not isinstance(self.world, Samples):
-            raise ValueError(f"world '{self.world.spec.game}' has no sampling dials; leave out steps and temperature")
-        self.world = self.world.with_sampling(sampling)
+        self.world = _dialled(self.world, sampling)
+        self.take.turn(self.dials)
 
     def reset(self, start: int | None = None, seed: int | None = None) -> None:
-        """Begin again: from clip `start` (None: the same one), with `seed` (None: the same one)."""
+        """Begin anew: from clip `start` (None: the same one), with `seed` (None: the same one). Takes are kept."""
         if start is not None:
             if not 0 <= start < len(self._starts):
                 raise ValueError(f"start {start} is outside [0, {len(self._starts)})")
             self.start = start
-        if seed is not None:
-            self.seed = seed
-        self._rng.manual_seed(self.seed)
-        self.history.clear()
-        self.steps = 0
+        self.seed = self.seed if seed is None else seed
+        self.begin(Origin(self._starts[self.start]), step=0)
+
+    def begin(self, origin: Origin, step: int | None = None) -> None:
+        """Go on from given frames. step: what number that is; None for the present one, whose past stays."""
+        checked_clip(origin.clip, self.world)
+        actions = None if origin.actions is None else origin.actions[None].to(self.device)
         with torch.inference_mode():
-            window = Window(self._starts[self.start][None].to(self.device))
-            self.state = self.world.reset(window, self._rng)
-            self.frame = _picture(self.world.render(self.state))
+            state = self.world.reset(Window(origin.clip[None].to(self.device), actions))
+            frame = picture(self.world.render(state))
+        self._open(self.steps if step is None else step, state, frame, origin, self.take if step is None else None)
 
     def reseed(self, seed: int) -> None:
         """Go on from the present frame with other luck."""
         self.seed = seed
-        self._rng.manual_seed(seed)
+        self.take.turn(self.dials)
 
     def step(self, action: int) -> Frame:
         """Dream one frame ahead and return it: uint8 [H, W, 3]."""
+        thought = self.think(action)
+        self.accept(thought)
+        return thought.frame
+
+    def think(self, action: int) -> Thought:
+        """What the next frame would be; nothing changes. May run in another thread."""
         ids = len(self.world.spec.actions)
         if not 0 <= action < ids:
             raise ValueError(f"action {action} is outside [0, {ids})")
-        began = time.perf_counter()
-        with torch.inference_mode():
-            self.state = self.world.step(self.state, torch.tensor([action], device=self.device), self._rng)
-            self.frame = _picture(self.world.render(self.state))
-        self._times.append(time.perf_counter() - began)
-        self.history.append(action)
-        self.steps += 1
-        return self.frame
+        source, rng, began = self.state, generator(self.seed, self.steps, self.device), time.perf_counter()
+        state, frame = self._dream(self.world, source, action, rng)
+        return Thought(source, action, state, frame, time.perf_counter() - began)
+
+    def accept(self, thought: Thought) -> bool:
+        """Take the step that was thought. False, and nothing happens, if the present is another one by now."""
+        if thought.source is not self.state:
+            return False
+        self.state, self.frame = thought.state, thought.frame
+        self.take.add(thought.action, thought.state, thought.frame)
+        self.steps = self.take.end
+        self._times.append(thought.seconds)
+        return True
 
     def rehearse(self) -> float:
         """Dream one frame, throw it away, and return the seconds it took. The dream itself is untouched."""
-        rng = torch.Generator(device=self.device)
-        began = time.perf_counter()
-        with torch.inference_mode():
-            _picture(self.world.render(self.world.step(self.state, torch.tensor([0], device=self.device), rng)))
-        return time.perf_counter() - began
+        return self.think(0).seconds
+
+    def peek(self, step: int) -> Frame:
+        """The picture at an earlier step of what led here, without going there: uint8 [H, W, 3]."""
+        return self.take.at(step).frame(step)
+
+    def recent(self, frames: int) -> Tensor:
+        """The last frames shown up to now, uint8 [T, C, H, W], the first repeated where there are too few."""
+        spec = self.world.spec
+        if self.take.origin is not None and self.take.end - self.take.begin + 1 < frames:
+            clip = self.take.origin.clip
+            own = [self._pixels(self.take.frame(step)) for step in range(self.take.begin + 1, self.take.end + 1)]
+            joined = torch.cat([clip, torch.stack(own)]) if own else clip
+        else:
+            first = max(self.oldest, self.steps - frames + 1)
+            joined = torch.stack([self._pixels(self.peek(step)) for step in range(first, self.steps + 1)])
+        assert joined.shape[1] == spec.channels
+        lack = frames - len(joined)
+        return torch.cat([joined[:1].expand(lack, -1, -1, -1), joined]) if lack > 0 else joined[-frames:]
+
+    def branch(self, step: int) -> Take:
+        """Go back to an earlier step of what led here and make a new take of what follows."""
+        if not self.oldest <= step <= self.steps:
+            raise ValueError(f"step {step} is outside [{self.oldest}, {self.steps}]")
+        if step == self.steps:
+            return self.take
+        source = self.take.at(step)
+        state, dials = self._recall(source, step), source.dials_at(step)
+        self._adopt(dials)
+        self._open(step, state, source.frame(step), None, source)
+        return self.take
+
+    def enter(self, number: int) -> None:
+        """Go on at the end of another take."""
+        take = find_take(self.takes, number)
+        self.take.rest()
+        self.take, self.steps = take, take.end
+        self._adopt(take.dials_at(take.end))
+        self.state, self.frame = take.states[take.end], take.frame(take.end)
+
+    def restore(self, take: Take) -> None:
+        """Go on at the end of a take that comes from elsewhere, for example from a save; the present ones are kept."""
+        self._made += 1
+        take.number = self._made
+        if self.takes:
+            self.take.rest()
+        self.takes.append(take)
+        self.take = take
+        prune(self.takes, take)
+        self.enter(take.number)
 
     def uncertainty(self) -> NDArray[np.float32] | None:
         """Where the world guessed: entropy in nats [rows, columns]; None if it cannot say or has not dreamed yet."""
-        if not isinstance(self.world, ShowsUncertainty) or self.steps == 0:
+        if not isinstance(self.world, ShowsUncertainty) or not self.take.actions:
             return None
         with torch.inference_mode():
             values: NDArray[np.float32] = self.world.uncertainty(self.state)[0].float().cpu().numpy()
         return values
+
+    def nbytes(self) -> int:
+        """Memory that the past takes."""
+        return sum(take.nbytes() for take in self.takes)
+
+    def _dream(self, world: World, state: State, action: int, rng: torch.Generator) -> tuple[State, Frame]:
+        with torch.inference_mode():
+            after = world.step(state, torch.tensor([action], device=self.device), rng)
+            return after, picture(world.render(after))
+
+    def _recall(self, take: Take, step: int) -> State:
+        """The state at a step of a take, dreamed again from the last one kept before it."""
+        kept = take.before(step)
+        state = take.states[kept]
+        for at in range(kept, step):
+            dials = take.dials_at(at)
+            world = self.world if dials.sampling is None else _dialled(self.world, dials.sampling)
+            rng = generator(dials.seed, at, self.device)
+            state, _ = self._dream(world, state, take.actions[at - take.begin], rng)
+        return state
+
+    def _adopt(self, dials: Dials) -> None:
+        self.seed = dials.seed
+        if dials.sampling is not None:
+            self.world = _dialled(self.world, dials.sampling)
+
+    def _open(self, step: int, state: State, frame: Frame, origin: Origin | None, parent: Take | None) -> None:
+        """Make a new take the present one."""
+        if self.takes:
+            self.take.rest()
+        self._made += 1
+        self.take = Take(self._made, step, frame.shape, [(step, self.dials)], parent, origin)
+        self.take.begin_with(state, frame)
+        self.takes.append(self.take)
+        prune(self.takes, self.take)
+        self.state, self.frame, self.steps = state, frame, step
+
+    def _pixels(self, frame: Frame) -> Tensor:
+        """A shown picture as the world has it: uint8 [C, H, W]."""
+        pixels = torch.from_numpy(frame.copy()).permute(2, 0, 1)
+        return pixels[: self.world.spec.channels]
 
 
 def dream(session: Session, actions: Iterable[int]) -> Iterator[Frame]:
@@ -140,7 +282,7 @@ def dream(session: Session, actions: Iterable[int]) -> Iterator[Frame]:
         yield session.step(action)
 
 
-def _checked(clip: Tensor, world: World) -> Tensor:
+def checked_clip(clip: Tensor, world: World) -> Tensor:
     """A start clip that this world can begin from, or a ValueError that says why not."""
     spec = world.spec
     size = (spec.channels, spec.height, spec.width)
@@ -152,9 +294,15 @@ def _checked(clip: Tensor, world: World) -> Tensor:
     return clip
 
 
-def _picture(frames: Tensor) -> Frame:
-    """uint8 [1, C, H, W] on any device → uint8 [H, W, 3], grey made into three channels."""
-    picture = frames[0].permute(1, 2, 0).cpu().numpy()
-    if picture.shape[-1] == 1:
-        picture = np.repeat(picture, 3, axis=-1)
-    return np.ascontiguousarray(picture)
+def picture(frames: Tensor) -> Frame:
+    """The first of uint8 [B, C, H, W] on any device → uint8 [H, W, 3], grey made into three channels."""
+    frame = frames[0].permute(1, 2, 0).cpu().numpy()
+    if frame.shape[-1] == 1:
+        frame = np.repeat(frame, 3, axis=-1)
+    return np.ascontiguousarray(frame)
+
+
+def _dialled(world: World, sampling: Sampling) -> World:
+    if not isinstance(world, Samples):
+        raise ValueError(f"world '{world.spec.game}' has no sampling dials; leave out steps and temperature")
+    return world if world.sampling == sampling else world.with_sampling(sampling)

@@ -6,6 +6,7 @@ and renamed when whole, so that a reader sees the old world or the new one and n
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -187,6 +188,15 @@ def load_world(folder: Path | str, device: str = "cpu") -> Any:
     return world.eval().requires_grad_(False)
 
 
+def world_id(folder: Path | str) -> str:
+    """What tells a world's weights from all others: 16 hex digits of their SHA-256."""
+    path = Path(folder) / "model.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}; copy the world again or train it anew")
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()[:16]
+
+
 def load_starts(folder: Path | str) -> list[Tensor]:
     """The world's start clips, uint8 [T, C, H, W] each."""
     spec = from_json(WorldSpec, read_card(folder).get("spec"), "spec")
@@ -283,4 +293,5 @@ __all__ = [
     "read_card",
     "save_world",
     "update_facts",
+    "world_id",
 ]

@@ -7,7 +7,7 @@ a save file is a state on disk.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -15,6 +15,9 @@ import torch
 from torch import Tensor
 
 State = Mapping[str, Tensor]
+Luck = torch.Generator | Sequence[torch.Generator] | None
+"""Where randomness comes from: one generator for a whole batch, or one for each row, which then has the
+luck that it would have alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +100,7 @@ class World(Protocol):
         """Remember the frames of a window; the last one is the present. Returns a state."""
         ...
 
-    def step(self, state: State, action: Tensor, rng: torch.Generator | None = None) -> State:
+    def step(self, state: State, action: Tensor, rng: Luck = None) -> State:
         """Dream one frame ahead. action: int64 [B], ids in [0, len(spec.actions))."""
         ...
 
@@ -170,6 +173,15 @@ def select(state: State, rows: Tensor | list[int]) -> State:
     """Some rows of a state, copied. rows: int64 [K] or a list of ints."""
     index = torch.as_tensor(rows)
     return {name: value[index.to(value.device)] for name, value in state.items()}
+
+
+def uniform(shape: tuple[int, ...], rng: Luck = None) -> Tensor:
+    """Numbers in [0, 1), float [B, ...] on the CPU, from one generator or from one a row."""
+    if rng is None or isinstance(rng, torch.Generator):
+        return torch.rand(shape, generator=rng)
+    if len(rng) != shape[0]:
+        raise ValueError(f"rng has {len(rng)} generators for a batch of {shape[0]}; give one a row, or one for all")
+    return torch.cat([torch.rand((1, *shape[1:]), generator=own) for own in rng])
 
 
 def check_action(action: Tensor, actions: int, batch: int) -> None:

@@ -14,7 +14,7 @@ from test_app_doubles import HEIGHT, WIDTH, CountingWorld, PlainWorld, clips, sp
 from app import hud, theme
 from app.game import Game
 from app.hud import Stats
-from app.keymap import BINDINGS, Does, lookup
+from app.keymap import BINDINGS, Does, Keymap
 from app.live import Live
 from app.scenes.help import HelpScene
 from app.scenes.play import PlayScene
@@ -276,8 +276,9 @@ def test_one_table_holds_every_key_once():
     codes = [key.code for binding in BINDINGS for key in binding.keys]
     assert len(codes) == len(set(codes))
     assert {binding.does for binding in BINDINGS} == set(Does)
-    assert lookup(pygame.K_8) == (Does.ACT, 7)
-    assert lookup(pygame.K_F7) == (None, "")
+    keymap = Keymap("PLAY", BINDINGS, {})
+    assert keymap.lookup(pygame.K_8) == (Does.ACT, 7)
+    assert keymap.lookup(pygame.K_F7) == (None, "")
 
 
 def test_windows_fit_the_desktop():

@@ -7,10 +7,11 @@ import pytest
 import torch
 from test_app_doubles import CONTEXT, HEIGHT, WIDTH, CountingWorld, PlainWorld, clips, spec
 
-from app import controllers, session, threads
+from app import controllers, threads, timeline
 from app.controllers import Human, RandomHeld, Script
 from app.names import ActionNames
 from app.session import Session, dream
+from app.timeline import Origin
 from models.world import Sampling, WorldSpec
 
 
@@ -52,12 +53,84 @@ def test_rehearsing_changes_nothing():
     assert with_it.steps == 1
 
 
-def test_history_is_bounded(monkeypatch):
-    monkeypatch.setattr(session, "HISTORY", 5)
+def test_going_back_and_doing_the_same_gives_the_same():
+    play = Session(CountingWorld(), clips(), seed=1)
+    keys = [action for action in (2, 3, 6, 1, 5, 0, 2) for _ in range(30)]
+    shown = list(dream(play, keys))
+    first = play.take
+    play.branch(57)
+    assert (play.steps, play.take.parent, play.last_action) == (57, first, keys[56])
+    assert np.array_equal(play.frame, shown[57])
+    again = list(dream(play, keys[57:]))
+    assert all(np.array_equal(a, b) for a, b in zip(shown[57:], again, strict=True))
+    assert list(play.history) == keys
+    assert all(np.array_equal(play.peek(step), shown[step]) for step in range(0, 211, 7))
+    play.branch(100)
+    other = play.step(6).copy()
+    assert not np.array_equal(other, shown[101])
+    play.enter(first.number)
+    assert np.array_equal(play.frame, shown[-1])
+    assert len(play.takes) == 3
+
+
+def test_dials_and_seed_are_remembered_with_the_step_they_were_turned_at():
+    play = Session(CountingWorld(), clips(), seed=1, sampling=Sampling(steps=2))
+    shown = [play.step(2).copy() for _ in range(5)]
+    play.reseed(9)
+    play.set_sampling(Sampling(steps=3))
+    shown += [play.step(2).copy() for _ in range(5)]
+    play.branch(7)
+    assert (play.seed, play.sampling) == (9, Sampling(steps=3))
+    play.branch(3)
+    assert (play.seed, play.sampling) == (1, Sampling(steps=2))
+    assert np.array_equal(play.step(2), shown[3])
+    assert play.take.story().dials[0][1].seed == 1
+
+
+def test_a_past_of_any_length_and_any_number_of_takes_stays_small():
     play = Session(CountingWorld(), clips())
-    for _ in range(9):
+    for _ in range(3000):
         play.step(1)
-    assert (len(play.history), play.steps) == (5, 9)
+    assert len(play.take.states) <= timeline.MOST_STATES
+    kept = sorted(play.take.states)
+    assert kept[0] == 0
+    assert kept[-1] == 3000
+    assert kept[-2] >= 3000 - timeline.EVERY
+    for turn in range(3 * timeline.MOST_TAKES):
+        play.branch(play.steps - 20)
+        for _ in range(30):
+            play.step(turn % 8)
+    assert len(play.takes) == timeline.MOST_TAKES
+    assert len(play.history) == play.steps == 3000 + 3 * timeline.MOST_TAKES * 10
+    assert play.oldest == 0
+    before = play.frame.copy()
+    keys = play.history[-400:]
+    play.branch(play.steps - 400)
+    for key in keys:
+        play.step(key)
+    assert np.array_equal(play.frame, before)
+
+
+def test_a_thought_that_comes_too_late_is_dropped():
+    play = Session(CountingWorld(), clips())
+    late = play.think(2)
+    play.step(3)
+    shown = play.frame.copy()
+    assert not play.accept(late)
+    assert (play.steps, list(play.history)) == (1, [3])
+    assert np.array_equal(play.frame, shown)
+
+
+def test_begin_anew_from_other_frames_keeps_the_past():
+    play = Session(CountingWorld(), clips(), start=0)
+    shown = [play.step(2).copy() for _ in range(6)]
+    play.begin(Origin(clips()[2], "paint"))
+    assert (play.steps, play.history) == (6, b"")
+    assert np.array_equal(play.peek(3), shown[2])
+    assert not np.array_equal(play.frame, shown[5])
+    play.step(1)
+    assert torch.equal(play.recent(4)[:3], clips()[2])
+    assert np.array_equal(play.recent(2)[1].permute(1, 2, 0), play.frame)
 
 
 def test_dials_and_uncertainty_are_abilities():

@@ -191,6 +191,19 @@ def test_the_first_row_has_the_luck_of_a_step_alone(worlds, name: str) -> None:
 
 
 @EVERY
+def test_a_row_with_luck_of_its_own_is_the_step_alone(worlds, name: str) -> None:
+    world = hot(worlds[name])
+    window, action = start(), torch.tensor([0, 1, 2])
+    many = world.render(world.step(world.reset(window), action, [luck(seed) for seed in (5, 6, 7)]))
+    for row, seed in enumerate((5, 6, 7)):
+        state = world.reset(Window(window.frames[row : row + 1], window.actions[row : row + 1]))
+        assert torch.equal(many[row : row + 1], world.render(world.step(state, action[row : row + 1], luck(seed))))
+    if isinstance(world, Samples):
+        with pytest.raises(ValueError, match="rng has 2 generators for a batch of 3"):
+            world.step(world.reset(window), action, [luck(0), luck(1)])
+
+
+@EVERY
 def test_same_luck_same_frames(worlds, name: str) -> None:
     world = hot(worlds[name])
     state = repeat(world.reset(start(1)), 8)

@@ -1,4 +1,4 @@
-"""The page of keys, drawn over the game from the one table of keys."""
+"""The page of keys, drawn over a scene from its table of keys."""
 
 from __future__ import annotations
 
@@ -7,28 +7,26 @@ from typing import Any
 import pygame
 
 from app import theme
-from app.keymap import BINDINGS, Does, lookup
-from app.names import ActionNames
+from app.keymap import Keymap
 from app.scenes.scene import Scene
 from app.screen import Screen
 
+CLOSING = (pygame.K_h, pygame.K_F1, pygame.K_ESCAPE, pygame.K_q, pygame.K_RETURN, pygame.K_SPACE)
+
 
 class HelpScene:
-    """Every key and what it does; the game waits below. H, Esc or a click closes it."""
+    """Every key of a table and what it does; what lies below waits. note: a line under the table."""
 
-    def __init__(self, names: ActionNames) -> None:
-        self.done, self.waiting = False, True
-        self.lines = [(binding.shown, binding.text) for binding in BINDINGS]
-        known = ", ".join(names.distinct())
-        self.note = f"this world learned: {known}" if known else "this world's actions have no names: use 1 to 8"
+    def __init__(self, keymap: Keymap, note: str = "") -> None:
+        self.done, self.waiting, self.note = False, True, note
+        self.lines = [(binding.shown, binding.text) for binding in keymap.bindings]
 
     def handle(self, event: Any) -> Scene | None:
         """Close on H, F1, Esc, Q, Enter, Space or a click."""
         if event.type == pygame.MOUSEBUTTONDOWN:
             self.done = True
         elif event.type == pygame.KEYDOWN:
-            closing = lookup(event.key)[0] in (Does.HELP, Does.QUIT, Does.PAUSE)
-            self.done = closing or event.key == pygame.K_RETURN
+            self.done = event.key in CLOSING
         return None
 
     def update(self) -> None:

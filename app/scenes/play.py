@@ -13,7 +13,7 @@ import pygame
 from app import theme
 from app.controllers import Human
 from app.hud import Hud, Stats, badge
-from app.keymap import Does, lookup
+from app.keymap import BINDINGS, Does, Keymap, chosen_keys
 from app.names import ActionNames
 from app.scenes.help import HelpScene
 from app.scenes.scene import Scene
@@ -32,6 +32,7 @@ class PlayScene:
     def __init__(self, session: Session, screen: Screen, stats: Stats, *, title: str, captures: Path) -> None:
         self.session, self.captures, self.title = session, captures, title
         self.names = ActionNames(session.world.spec)
+        self.keymap = Keymap("PLAY", BINDINGS, chosen_keys())
         self.human = Human(self.names)
         self.hud = Hud(title, session, self.names, stats)
         self.done, self.paused, self.dreamed, self.shows_guesses = False, False, 0, False
@@ -66,13 +67,14 @@ class PlayScene:
         if event.type == pygame.WINDOWFOCUSLOST:
             self.human.release_all()
         elif event.type in (pygame.KEYDOWN, pygame.KEYUP):
-            does, value = lookup(event.key)
+            does, value = self.keymap.lookup(event.key)
             if does in (Does.ACT, Does.MOVE):
                 self._action_key(value, down=event.type == pygame.KEYDOWN)
             elif does is Does.HELP and event.type == pygame.KEYDOWN:
                 self.human.release_all()
-                return HelpScene(self.names)
-            elif does is not None and event.type == pygame.KEYDOWN:
+                known = ", ".join(self.names.distinct())
+                return HelpScene(self.keymap, f"this world learned: {known}" if known else "no names: use 1 to 8")
+            elif isinstance(does, Does) and event.type == pygame.KEYDOWN:
                 self._commands[does]()
         return None
 

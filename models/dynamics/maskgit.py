@@ -32,7 +32,7 @@ from models.dynamics.context import Memory, erased, swapped
 from models.latent_actions import LatentActionConfig, LatentActionModel
 from models.sampling import sample, surest
 from models.tokenizer import Size, Tokenizer, TokenizerConfig
-from models.world import Sampling, State, Window, WorldSpec, check_action
+from models.world import Luck, Sampling, State, Window, WorldSpec, check_action, uniform
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -356,12 +356,12 @@ class MaskGITWorld(nn.Module):
         return self._table
 
     @torch.inference_mode()
-    def step(self, state: State, action: Tensor, rng: torch.Generator | None = None) -> State:
+    def step(self, state: State, action: Tensor, rng: Luck = None) -> State:
         """Dream one frame ahead. action: int64 [B]."""
         grid = state["grid"]
         check_action(action, self.dynamics.actions, len(grid))
         action = action.to(grid.device)
-        chance = torch.rand((len(grid), self.sampling.steps, grid.shape[1]), generator=rng).to(grid.device)
+        chance = uniform((len(grid), self.sampling.steps, grid.shape[1]), rng).to(grid.device)
         memory, table = Memory(state["keys"], state["values"], state["filled"]), self.table()
         known, memory = self.dynamics.advance(grid, state["earlier"], action, memory, table)
         drawn, entropy = self.dynamics.draw(known, grid, action, table, self.sampling.temperature, chance)
