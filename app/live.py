@@ -9,11 +9,15 @@ from pathlib import Path
 import pygame
 
 from app import threads
+from app.engine import Engine
 from app.game import Game
 from app.hud import Stats, bars
 from app.scenes.play import PlayScene
 from app.screen import Screen
 from app.session import Session
+
+TURNS = 60.0  # of the loop a second: how soon a key is heard and a new picture shown
+PATIENCE_S = 0.02  # how long a loop without a limit waits for a picture before it listens for keys again
 
 
 class NoWindow(RuntimeError):
@@ -30,15 +34,16 @@ class Live:
         except pygame.error as problem:
             raise NoWindow(str(problem)) from None
         self.session = session
-        self.scene = PlayScene(session, self.screen, stats, title=title, captures=captures)
-        self.game = Game(
-            self.screen, self.scene, stats, fps=spec.fps if fps is None else fps, after_turn=self._after_turn
-        )
+        rate = spec.fps if fps is None else fps
+        self.engine = Engine(session, fps=rate, threaded=True, after_step=self._after_step)
+        self.scene = PlayScene(self.engine, self.screen, stats, title=title, captures=captures)
+        turns = max(TURNS, rate) if rate > 0 else 0.0
+        self.game = Game(self.screen, self.scene, stats, fps=turns, after_turn=self._after_turn)
         self._limit: int | None = None
         self._first: Callable[[], None] | None = None
         self._tune, self._watch = False, threads.Watch(1, 1.0)
         self._say: Callable[[str], None] = _silent
-        self._seconds, self._seen = 0.0, 0
+        self._seconds, self._slowed = 0.0, False
 
     @property
     def driver(self) -> str:
@@ -69,6 +74,7 @@ class Live:
             self.game.run()
         finally:
             self._seconds = time.perf_counter() - began
+            self.engine.close()
             self.screen.close()
 
     def _after_turn(self) -> bool:
@@ -76,14 +82,21 @@ class Live:
             self._first()
             self._first = None
             if self._tune:
-                self._settle()
-        elif self._tune and self.dreamed != self._seen and self._watch.saw(self.session.last_ms):
+                self.engine.work(lambda: threads.settle(self.session.rehearse), self._settled)
+        if self._slowed:
+            self._slowed = False
             self._say("steps became slow with 2 threads: going on with 1")
-        self._seen = self.dreamed
+        if self.game.fps == 0:
+            self.engine.wait(PATIENCE_S)
         return self._limit is None or self.dreamed < self._limit
 
-    def _settle(self) -> None:
-        best, took = threads.settle(self.session.rehearse)
+    def _after_step(self, seconds: float) -> None:
+        """In the thinking thread, whose number of threads this is about."""
+        if self._tune and self._watch.saw(1000.0 * seconds):
+            self._slowed = True
+
+    def _settled(self, found: tuple[int, dict[int, float]]) -> None:
+        best, took = found
         self._watch = threads.Watch(best, took[best])
         times = ", ".join(f"{count}: {ms:.1f} ms" for count, ms in took.items())
         busy = "" if len(took) > 1 else "; the other cores are busy"

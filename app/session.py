@@ -194,17 +194,35 @@ class Session:
         lack = frames - len(joined)
         return torch.cat([joined[:1].expand(lack, -1, -1, -1), joined]) if lack > 0 else joined[-frames:]
 
-    def branch(self, step: int) -> Take:
-        """Go back to an earlier step of what led here and make a new take of what follows."""
-        if not self.oldest <= step <= self.steps:
-            raise ValueError(f"step {step} is outside [{self.oldest}, {self.steps}]")
+    def branch(self, step: int, state: State | None = None) -> Take:
+        """Go back to an earlier step of what led here and make a new take of what follows.
+
+        state: what `recall` gave for this step, where it was asked before.
+        """
         if step == self.steps:
             return self.take
+        state = self.recall(step) if state is None else state
         source = self.take.at(step)
-        state, dials = self._recall(source, step), source.dials_at(step)
-        self._adopt(dials)
+        self._adopt(source.dials_at(step))
         self._open(step, state, source.frame(step), None, source)
         return self.take
+
+    def recall(self, step: int) -> State:
+        """The state at an earlier step, dreamed again from the last one kept before it; nothing changes.
+
+        May run in another thread.
+        """
+        if not self.oldest <= step <= self.steps:
+            raise ValueError(f"step {step} is outside [{self.oldest}, {self.steps}]")
+        take = self.take.at(step)
+        kept = take.before(step)
+        state = take.states[kept]
+        for at in range(kept, step):
+            dials = take.dials_at(at)
+            world = self.world if dials.sampling is None else _dialled(self.world, dials.sampling)
+            rng = generator(dials.seed, at, self.device)
+            state, _ = self._dream(world, state, take.actions[at - take.begin], rng)
+        return state
 
     def enter(self, number: int) -> None:
         """Go on at the end of another take."""
@@ -241,17 +259,6 @@ class Session:
         with torch.inference_mode():
             after = world.step(state, torch.tensor([action], device=self.device), rng)
             return after, picture(world.render(after))
-
-    def _recall(self, take: Take, step: int) -> State:
-        """The state at a step of a take, dreamed again from the last one kept before it."""
-        kept = take.before(step)
-        state = take.states[kept]
-        for at in range(kept, step):
-            dials = take.dials_at(at)
-            world = self.world if dials.sampling is None else _dialled(self.world, dials.sampling)
-            rng = generator(dials.seed, at, self.device)
-            state, _ = self._dream(world, state, take.actions[at - take.begin], rng)
-        return state
 
     def _adopt(self, dials: Dials) -> None:
         self.seed = dials.seed

@@ -12,6 +12,7 @@ import pytest
 from test_app_doubles import HEIGHT, WIDTH, CountingWorld, PlainWorld, clips, spec
 
 from app import hud, theme
+from app.engine import Engine
 from app.game import Game
 from app.hud import Stats
 from app.keymap import BINDINGS, Does, Keymap
@@ -30,7 +31,8 @@ class Table:
         self.session = Session(world or CountingWorld(), clips(), seed=4, start=0)
         self.stats = Stats()
         self.screen = Screen(WIDTH, HEIGHT, bars=hud.bars)
-        self.scene = PlayScene(self.session, self.screen, self.stats, title="block", captures=tmp_path / "captures")
+        self.engine = Engine(self.session)
+        self.scene = PlayScene(self.engine, self.screen, self.stats, title="block", captures=tmp_path / "captures")
         self.game = Game(self.screen, self.scene, self.stats, fps=0)
 
     def down(self, *keys: int) -> None:
