@@ -188,7 +188,8 @@ class Engine:
         """Take what is finished. True if the picture on show is a new one."""
         new = False
         if self._step is not None and self._step.done():
-            thought, self._step = self._step.result(), None
+            done, self._step = self._step, None
+            thought = done.result()
             if self.cursor is None and self.session.accept(thought):
                 self.dreamed += 1
                 self._shown.append(now)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pygame
 
@@ -12,6 +11,7 @@ from app import threads
 from app.engine import Engine
 from app.game import Game
 from app.hud import Stats, bars
+from app.places import Places
 from app.scenes.play import PlayScene
 from app.screen import Screen
 from app.session import Session
@@ -27,7 +27,7 @@ class NoWindow(RuntimeError):
 class Live:
     """One evening with one world. fps None takes the game's own rate; raises NoWindow without a display."""
 
-    def __init__(self, session: Session, *, title: str, scale: int | None, fps: float | None, captures: Path) -> None:
+    def __init__(self, session: Session, *, title: str, scale: int | None, fps: float | None, places: Places) -> None:
         spec, stats = session.world.spec, Stats()
         try:
             self.screen = Screen(spec.width, spec.height, bars=bars, scale=scale, title=f"{title} - Dreamcade")
@@ -36,7 +36,7 @@ class Live:
         self.session = session
         rate = spec.fps if fps is None else fps
         self.engine = Engine(session, fps=rate, threaded=True, after_step=self._after_step)
-        self.scene = PlayScene(self.engine, self.screen, stats, title=title, captures=captures)
+        self.scene = PlayScene(self.engine, self.screen, stats, title=title, places=places)
         turns = max(TURNS, rate) if rate > 0 else 0.0
         self.game = Game(self.screen, self.scene, stats, fps=turns, after_turn=self._after_turn)
         self._limit: int | None = None
@@ -74,6 +74,7 @@ class Live:
             self.game.run()
         finally:
             self._seconds = time.perf_counter() - began
+            self.scene.close()
             self.engine.close()
             self.screen.close()
 

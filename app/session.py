@@ -142,6 +142,19 @@ class Session:
             frame = picture(self.world.render(state))
         self._open(self.steps if step is None else step, state, frame, origin, self.take if step is None else None)
 
+    def change_world(self, world: World, world_id: str) -> None:
+        """Go on from the last frames with other weights of the same shape. What was dreamed before is forgotten."""
+        if (world.spec.height, world.spec.width, len(world.spec.actions)) != (
+            self.world.spec.height,
+            self.world.spec.width,
+            len(self.world.spec.actions),
+        ):
+            raise ValueError(f"the new world of '{world.spec.game}' has other frames or actions than this one")
+        clip = self.recent(world.spec.context)
+        self.world = world if self.sampling is None else _dialled(world, self.sampling)
+        self.world_id, self.takes = world_id, []
+        self.begin(Origin(clip, "sync"), step=self.steps)
+
     def reseed(self, seed: int) -> None:
         """Go on from the present frame with other luck."""
         self.seed = seed

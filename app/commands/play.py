@@ -62,10 +62,11 @@ def play(
         return
     from app import library
     from app.live import Live, NoWindow
+    from app.places import Places
 
     folder, session = _open(world, device, 1 if threads is None else threads, options)
     try:
-        live = Live(session, title=folder.name, scale=scale, fps=fps, captures=saves() / "captures")
+        live = Live(session, title=folder.name, scale=scale, fps=fps, places=Places.usual(folder))
     except NoWindow as problem:
         _unattended(world, device, threads, max_frames, f"no window could be opened ({problem})", options)
         return

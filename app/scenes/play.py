@@ -17,11 +17,14 @@ from app.health import Healer, Health
 from app.hud import Hud, Stats, badge
 from app.keymap import BINDINGS, Does, Keymap, chosen_keys
 from app.names import ActionNames
+from app.places import Places
 from app.scenes.calibrate import CalibrateScene
+from app.scenes.desk import Desk
 from app.scenes.dials import DialsScene
 from app.scenes.help import HelpScene
 from app.scenes.paint import PaintScene
 from app.scenes.scene import Scene
+from app.scenes.slots import SlotsScene
 from app.scenes.takes import TakesScene
 from app.scenes.what_if import WhatIfScene
 from app.screen import Screen
@@ -36,18 +39,19 @@ COLDEST, WARMEST = 0.0, 3.0
 class PlayScene:
     """The game itself. What lies above it (what if, paint, …) stops it meanwhile."""
 
-    def __init__(self, engine: Engine, screen: Screen, stats: Stats, *, title: str, captures: Path) -> None:
+    def __init__(self, engine: Engine, screen: Screen, stats: Stats, *, title: str, places: Places) -> None:
         self.engine, self.session = engine, engine.session
-        self.captures, self.title = captures, title
+        self.captures, self.title = places.captures, title
         self.names = ActionNames(self.session.world.spec)
         self.keymap = Keymap("PLAY", BINDINGS, chosen_keys())
         self.human = Human(self.names)
         self.health, self.healer = Health(), Healer()
         self.hud = Hud(title, engine, self.names, stats)
+        self.desk = Desk(engine, self.names, places, title, self.say)
         self.done, self.waits, self.shows_guesses = False, False, False
         self.notice, self._until = "", 0.0
         self._screen, self._shot = screen, False
-        self._commands: dict[Does, Callable[[], None]] = {
+        self._commands: dict[Does, Callable[[], object]] = {
             Does.PAUSE: self._pause,
             Does.STEP: engine.single,
             Does.RESTART: self._restart,
@@ -64,6 +68,7 @@ class PlayScene:
             Does.FASTER: lambda: self._speed(1),
             Does.FIT: self._toggle_fit,
             Does.SCREENSHOT: self._ask_shot,
+            **self.desk.commands,
             Does.FULLSCREEN: screen.toggle_fullscreen,
             Does.QUIT: self._quit,
         }
@@ -72,6 +77,7 @@ class PlayScene:
             Does.TAKES: self._takes,
             Does.WHAT_IF: lambda: WhatIfScene(engine, self.names, self.keymap),
             Does.PAINT: lambda: PaintScene(engine, self.say),
+            Does.SLOTS: lambda: SlotsScene(self.session, places.sessions, self.say),
             Does.CALIBRATE: lambda: CalibrateScene(engine, self.names),
             Does.DIALS: self._dials_door,
         }
@@ -110,8 +116,10 @@ class PlayScene:
         """Go on when it is time to."""
         before = self.engine.dreamed
         self.engine.turn(self._choose)
+        self.desk.turn()
         if self.engine.dreamed == before:
             return
+        self.desk.after_step(self.lit())
         doubt = self.session.uncertainty()
         if doubt is not None:
             self.health.saw(doubt)
@@ -165,7 +173,7 @@ class PlayScene:
             return "GOING BACK"
         if self.engine.paused:
             return "PAUSED"
-        return "WAITS FOR KEY" if self.waits else ""
+        return "WAITS FOR KEY" if self.waits else self.desk.state
 
     def _action_key(self, value: int | str, down: bool) -> None:
         if not down:
@@ -268,3 +276,7 @@ class PlayScene:
 
     def _quit(self) -> None:
         self.done = True
+
+    def close(self) -> None:
+        """Finish what is being recorded or filmed."""
+        self.desk.close()

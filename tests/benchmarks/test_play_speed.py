@@ -38,6 +38,7 @@ def test_frames_a_second_with_the_picture_drawn(world, threads, monkeypatch, tmp
     from torch.utils.flop_counter import FlopCounterMode
 
     from app.live import Live
+    from app.places import Places
     from app.session import Session
     from models.checkpoint import find_world, load_starts, load_world
 
@@ -48,7 +49,7 @@ def test_frames_a_second_with_the_picture_drawn(world, threads, monkeypatch, tmp
         for action in range(20):
             session.step(action % len(session.world.spec.actions))
     flops = counter.get_total_flops() / 20
-    live = Live(session, title=world, scale=None, fps=0, captures=tmp_path)
+    live = Live(session, title=world, scale=None, fps=0, places=Places.within(tmp_path))
     times, began, seen = [], time.perf_counter(), 0
     while len(times) < FRAMES + 20:
         live.game.turn()
