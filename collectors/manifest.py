@@ -8,15 +8,21 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from collectors.episode import SOURCES
+
 FORMAT = 1
 KIND = "dreamcade-dataset"
 NAME = "manifest.json"
 MOST_BYTES = 64 << 20
+OPTIONAL = ("latent_names", "sources", "worlds")  # fields that are written only where they say something
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardInfo:
-    """One shard. frames = steps + episodes; seeds and behaviours have one entry an episode."""
+    """One shard. frames = steps + episodes; seeds and behaviours have one entry an episode.
+
+    sources, worlds: one entry an episode too, see `Episode`, or none where all is real play.
+    """
 
     file: str
     sha256: str
@@ -26,13 +32,16 @@ class ShardInfo:
     first_episode: int
     seeds: tuple[int, ...]
     behaviours: tuple[str, ...]
+    sources: tuple[str, ...] = ()
+    worlds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
     """A data set: how it was recorded and its shards in order. Same command, same manifest, byte for byte.
 
-    frames_requested counts transitions. versions: of ale_py, numpy and h5py.
+    frames_requested counts transitions. versions: of ale_py, numpy and h5py. latent_names: names of the latent
+    actions whose ids are in the column `latent`; where there are none, there is no such column.
     """
 
     game: str
@@ -51,6 +60,7 @@ class Manifest:
     versions: dict[str, str]
     complete: bool = False
     shards: tuple[ShardInfo, ...] = ()
+    latent_names: tuple[str, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -67,9 +77,19 @@ class Manifest:
         """Episodes in all shards."""
         return sum(shard.episodes for shard in self.shards)
 
+    @property
+    def dreamed(self) -> int:
+        """Episodes that a world dreamed."""
+        return sum(shard.sources.count("dream") for shard in self.shards)
+
     def to_json(self) -> str:
         """The text of manifest.json."""
-        return json.dumps({"format": FORMAT, "kind": KIND, **asdict(self)}, indent=1) + "\n"
+        body = asdict(self)
+        for table in (body, *body["shards"]):
+            for name in OPTIONAL:
+                if not table.get(name):
+                    table.pop(name, None)
+        return json.dumps({"format": FORMAT, "kind": KIND, **body}, indent=1) + "\n"
 
     def differences(self, other: Manifest) -> list[str]:
         """The names of the fields in which two recordings differ, progress aside."""
@@ -125,6 +145,7 @@ def parse_manifest(found: Any, path: str = NAME) -> Manifest:
         versions=versions,
         complete=_get(found, "complete", bool, path),
         shards=shards,
+        latent_names=_optional(found, "latent_names", path),
     )
     if not 0 < manifest.fps <= 1000 or not manifest.action_names or max(manifest.height, manifest.width) > 4096:
         raise ValueError(f"{path}: frame size, fps or action names make no sense; record the data set again")
@@ -142,12 +163,17 @@ def _parse_shard(found: Any, index: int, path: str) -> ShardInfo:
         first_episode=_number(found, "first_episode", path, least=0),
         seeds=tuple(_number({"seeds": seed}, "seeds", path, least=0) for seed in seeds),
         behaviours=_names(found, "behaviours", path),
+        sources=_optional(found, "sources", path),
+        worlds=_optional(found, "worlds", path),
     )
     if not re.fullmatch(r"\d{5}\.h5", shard.file):
         raise ValueError(f"{path}: shard file should be named like 00000.h5, found {shard.file!r}")
     counts = {len(shard.seeds), len(shard.behaviours), shard.frames - shard.steps}
     if counts != {shard.episodes}:
         raise ValueError(f"{path}: {shard.file} has {shard.episodes} episodes, its counts say {sorted(counts)}")
+    told = {len(shard.sources), len(shard.worlds)} - {0}
+    if not told <= counts or not set(shard.sources) <= set(SOURCES):
+        raise ValueError(f"{path}: {shard.file} should name {' or '.join(SOURCES)} and a world for each episode")
     return shard
 
 
@@ -162,6 +188,10 @@ def _number(found: dict[str, Any], name: str, path: str, least: int) -> int:
     if isinstance(value, bool) or not least <= value < 2**62:
         raise ValueError(f"{path}: '{name}' must be a whole number of at least {least}, found {value}")
     return int(value)
+
+
+def _optional(found: dict[str, Any], name: str, path: str) -> tuple[str, ...]:
+    return _names(found, name, path) if name in found else ()
 
 
 def _names(found: dict[str, Any], name: str, path: str) -> tuple[str, ...]:

@@ -182,6 +182,7 @@ def _cut(episode: Episode, steps: int) -> Episode:
         rewards=episode.rewards[:steps],
         ends=episode.ends[:steps],
         objects=None if episode.objects is None else episode.objects[: steps + 1],
+        latent=None if episode.latent is None else episode.latent[:steps],
     )
 
 

@@ -140,8 +140,13 @@ def _table(facts: dict[str, Any]) -> str:
     for name, row in facts["returns"].items():
         spread = f"mean {row['mean']:.2f}, {row['low']:g} to {row['high']:g}"
         lines.append(f"  {name:<12} {row['episodes']:>5} episodes, {spread}")
-    lines.append("actions:")
-    lines += [f"  {name:<14} {100 * count / facts['steps']:5.1f} %" for name, count in facts["actions"].items()]
+    if facts["sources"]["dream"]:
+        who = ", ".join(facts["worlds"]) or "of unknown weights"
+        lines.insert(2, f"{facts['sources']['dream']} of {facts['episodes']} episodes were dreamed, by world {who}")
+    for title, counts in (("actions:", facts["actions"]), ("latent actions:", facts["latents"])):
+        if counts:
+            lines.append(title)
+            lines += [f"  {name:<14} {100 * count / facts['steps']:5.1f} %" for name, count in counts.items()]
     if facts.get("verified"):
         lines.append("every shard matches its sha256")
     return "\n".join(lines)
