@@ -64,8 +64,11 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="dreamcade", prog_name="dreamcade")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Dreamcade: an arcade whose games are dreamed. Without a command it opens the world played last."""
-    if ctx.invoked_subcommand is None:
+    """Dreamcade: an arcade whose games are dreamed. Without a command it opens the menu of worlds.
+
+    To go straight into a game: dreamcade play pong
+    """
+    if ctx.invoked_subcommand is None and not importlib.import_module("app.commands.arcade").open_arcade():
         play = ctx.command.get_command(ctx, "play") if isinstance(ctx.command, click.Group) else None
         assert play is not None, "the table of commands has no 'play'"
         ctx.invoke(play)

@@ -14,7 +14,8 @@ from models import checkpoint
 from models.world import World, WorldSpec
 
 ASSETS = HOUSE / "assets"
-LAST = "last_world"
+LAST = "last_world"  # names of worlds, one a line, the one played last first
+REMEMBERED = 12
 
 
 def roots() -> list[Path]:
@@ -33,7 +34,7 @@ def pick(name: str | None) -> Path:
     if name is None:
         if not known:
             raise FileNotFoundError("there is no world yet; 'dreamcade make pong' records a game and learns it")
-        return known.get(_last(), next(iter(known.values())))
+        return next((known[played] for played in recent() if played in known), next(iter(known.values())))
     if name in known:
         return known[name]
     if (Path(name) / "config.json").is_file():
@@ -52,11 +53,21 @@ def hidden_by(folder: Path) -> Path | None:
 
 def remember(folder: Path) -> None:
     """Make this the world that opens without a name. Not being able to is no reason to stop."""
+    names = [folder.name, *(name for name in recent() if name != folder.name)]
     try:
         saves().mkdir(parents=True, exist_ok=True)
-        (saves() / LAST).write_text(folder.name + "\n", encoding="utf-8")
-    except OSError:
+        (saves() / LAST).write_text("".join(f"{name}\n" for name in names[:REMEMBERED]), encoding="utf-8")
+    except (OSError, UnicodeEncodeError):
         return
+
+
+def recent() -> list[str]:
+    """Names of the worlds played last, the latest first; some may be gone by now."""
+    try:
+        lines = (saves() / LAST).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+    return [line.strip() for line in lines if line.strip()][:REMEMBERED]
 
 
 def device(name: str) -> str:
@@ -115,11 +126,3 @@ def still(picture: Path, spec: WorldSpec, *, strict: bool, say: Callable[[str], 
     pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
     frame = pixels.reshape(spec.height, spec.width, -1).permute(2, 0, 1)
     return frame.expand(spec.context, -1, -1, -1).contiguous()
-
-
-def _last() -> str:
-    """Name of the world played last, or an empty string."""
-    try:
-        return (saves() / LAST).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""

@@ -7,7 +7,8 @@ from typing import Any
 import pygame
 
 from app import theme
-from app.keymap import Keymap
+from app.gamepad import Gamepads, Table, printed
+from app.keymap import Binding, Keymap
 from app.scenes.scene import Scene
 from app.screen import Screen
 
@@ -15,18 +16,28 @@ CLOSING = (pygame.K_h, pygame.K_F1, pygame.K_ESCAPE, pygame.K_q, pygame.K_RETURN
 
 
 class HelpScene:
-    """Every key of a table and what it does; what lies below waits. note: a line under the table."""
+    """Every key of a table and what it does; what lies below waits.
 
-    def __init__(self, keymap: Keymap, note: str = "") -> None:
+    note: a line under the table. pads, buttons: gamepads, and what their buttons do in the scene below; they are
+    told where a pad is plugged in.
+    """
+
+    def __init__(
+        self, keymap: Keymap, note: str = "", pads: Gamepads | None = None, buttons: Table | None = None
+    ) -> None:
         self.done, self.waiting, self.note = False, True, note
-        self.lines = [(binding.shown, binding.text) for binding in keymap.bindings]
+        self._pads = pads
+        told = buttons if pads is not None and pads.names and buttons is not None else {}
+        self.lines = [(_keys(binding, told), binding.text) for binding in keymap.bindings]
 
     def handle(self, event: Any) -> Scene | None:
-        """Close on H, F1, Esc, Q, Enter, Space or a click."""
+        """Close on H, F1, Esc, Q, Enter, Space, a click, or any button of a gamepad."""
         if event.type == pygame.MOUSEBUTTONDOWN:
             self.done = True
         elif event.type == pygame.KEYDOWN:
             self.done = event.key in CLOSING
+        elif self._pads is not None:
+            self.done = any(press.down for press in self._pads.read(event))
         return None
 
     def update(self) -> None:
@@ -54,3 +65,9 @@ class HelpScene:
             surface.blit(said, said.get_rect(midleft=(split, y + pitch / 2)))
         note = theme.fitted(self.note, letters, page, theme.FAINT)
         surface.blit(note, note.get_rect(midleft=(left, top + (rows - 0.6) * pitch)))
+
+
+def _keys(binding: Binding, buttons: Table) -> str:
+    """The keys of a line, and the buttons that do the same."""
+    pressed = printed(buttons, binding.does)
+    return f"{binding.shown}  (pad: {pressed})" if pressed else binding.shown
