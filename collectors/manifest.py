@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass, fields
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,19 @@ class ShardInfo:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Dropped:
+    """An episode that was recorded and taken out again by a person."""
+
+    seed: int
+    steps: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
     """A data set: how it was recorded and its shards in order. Same command, same manifest, byte for byte.
 
-    frames_requested counts transitions. versions: of ale_py, numpy and h5py.
+    frames_requested counts transitions. versions: of ale_py, numpy and h5py. dropped: what was taken out since;
+    a recording that goes on counts it as done. A set from which nothing was dropped does not mention it.
     """
 
     game: str
@@ -51,6 +61,7 @@ class Manifest:
     versions: dict[str, str]
     complete: bool = False
     shards: tuple[ShardInfo, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -67,14 +78,38 @@ class Manifest:
         """Episodes in all shards."""
         return sum(shard.episodes for shard in self.shards)
 
+    @property
+    def recorded_steps(self) -> int:
+        """Transitions in all shards and those dropped since: how far the recording has come."""
+        return self.steps + sum(episode.steps for episode in self.dropped)
+
+    @property
+    def recorded_episodes(self) -> int:
+        """Episodes in all shards and those dropped since; the next one to record has this number."""
+        return self.episodes + len(self.dropped)
+
+    @property
+    def free_number(self) -> int:
+        """The lowest number that no shard's file has; how many shards there are, if none was ever rewritten."""
+        taken = {shard.file for shard in self.shards}
+        return next(number for number in count() if shard_name(number) not in taken)
+
     def to_json(self) -> str:
         """The text of manifest.json."""
-        return json.dumps({"format": FORMAT, "kind": KIND, **asdict(self)}, indent=1) + "\n"
+        body = asdict(self)
+        if not self.dropped:
+            del body["dropped"]
+        return json.dumps({"format": FORMAT, "kind": KIND, **body}, indent=1) + "\n"
 
     def differences(self, other: Manifest) -> list[str]:
         """The names of the fields in which two recordings differ, progress aside."""
-        names = (field.name for field in fields(self) if field.name not in ("complete", "shards"))
+        names = (field.name for field in fields(self) if field.name not in ("complete", "shards", "dropped"))
         return [name for name in names if getattr(self, name) != getattr(other, name)]
+
+
+def shard_name(number: int) -> str:
+    """The file of a shard: 0 → 00000.h5."""
+    return f"{number:05d}.h5"
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -125,6 +160,9 @@ def parse_manifest(found: Any, path: str = NAME) -> Manifest:
         versions=versions,
         complete=_get(found, "complete", bool, path),
         shards=shards,
+        dropped=tuple(
+            _parse_dropped(episode, path) for episode in _get({"dropped": [], **found}, "dropped", list, path)
+        ),
     )
     if not 0 < manifest.fps <= 1000 or not manifest.action_names or max(manifest.height, manifest.width) > 4096:
         raise ValueError(f"{path}: frame size, fps or action names make no sense; record the data set again")
@@ -149,6 +187,12 @@ def _parse_shard(found: Any, index: int, path: str) -> ShardInfo:
     if counts != {shard.episodes}:
         raise ValueError(f"{path}: {shard.file} has {shard.episodes} episodes, its counts say {sorted(counts)}")
     return shard
+
+
+def _parse_dropped(found: Any, path: str) -> Dropped:
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: a dropped episode should be an object, found {type(found).__name__}")
+    return Dropped(seed=_number(found, "seed", path, least=0), steps=_number(found, "steps", path, least=1))
 
 
 def _get(found: dict[str, Any], name: str, kind: type | tuple[type, ...], path: str) -> Any:
