@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "worlds": ("app.commands.play:worlds", "list the worlds that can be played"),
     "collect": ("app.commands.collect:collect", "record real games into shards"),
     "inspect": ("app.commands.collect:inspect", "look at a recorded data set"),
+    "browse": ("app.commands.browse:browse", "look through a recorded data set, mark, export and delete episodes"),
     "train": ("app.commands.train:train", "learn a world from shards"),
     "evaluate": ("app.commands.evaluate:evaluate", "measure a world against held-out real play"),
     "make": ("app.commands.make:make", "collect, train and evaluate in one go"),

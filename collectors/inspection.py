@@ -49,6 +49,7 @@ def inspect_dataset(dataset: Dataset) -> dict[str, Any]:
         "frames": manifest.frames,
         "steps": manifest.steps,
         "steps_requested": manifest.frames_requested,
+        "dropped": {"episodes": len(manifest.dropped), "steps": manifest.recorded_steps - manifest.steps},
         "behaviour": manifest.behaviour,
         "seed": manifest.seed,
         "objects": list(manifest.object_names),

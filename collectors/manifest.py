@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass, fields
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ FORMAT = 1
 KIND = "dreamcade-dataset"
 NAME = "manifest.json"
 MOST_BYTES = 64 << 20
-OPTIONAL = ("latent_names", "sources", "worlds")  # fields that are written only where they say something
+OPTIONAL = ("latent_names", "dropped", "sources", "worlds")  # fields that are written only where they say something
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,11 +38,21 @@ class ShardInfo:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Dropped:
+    """An episode that was recorded and taken out again by a person."""
+
+    seed: int
+    steps: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
     """A data set: how it was recorded and its shards in order. Same command, same manifest, byte for byte.
 
     frames_requested counts transitions. versions: of ale_py, numpy and h5py. latent_names: names of the latent
-    actions whose ids are in the column `latent`; where there are none, there is no such column.
+    actions whose ids are in the column `latent`; where there are none, there is no such column. dropped: what
+    was taken out since; a recording that goes on counts it as done. A set from which nothing was dropped does
+    not mention it.
     """
 
     game: str
@@ -61,6 +72,7 @@ class Manifest:
     complete: bool = False
     shards: tuple[ShardInfo, ...] = ()
     latent_names: tuple[str, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -82,6 +94,22 @@ class Manifest:
         """Episodes that a world dreamed."""
         return sum(shard.sources.count("dream") for shard in self.shards)
 
+    @property
+    def recorded_steps(self) -> int:
+        """Transitions in all shards and those dropped since: how far the recording has come."""
+        return self.steps + sum(episode.steps for episode in self.dropped)
+
+    @property
+    def recorded_episodes(self) -> int:
+        """Episodes in all shards and those dropped since; the next one to record has this number."""
+        return self.episodes + len(self.dropped)
+
+    @property
+    def free_number(self) -> int:
+        """The lowest number that no shard's file has; how many shards there are, if none was ever rewritten."""
+        taken = {shard.file for shard in self.shards}
+        return next(number for number in count() if shard_name(number) not in taken)
+
     def to_json(self) -> str:
         """The text of manifest.json."""
         body = asdict(self)
@@ -93,8 +121,13 @@ class Manifest:
 
     def differences(self, other: Manifest) -> list[str]:
         """The names of the fields in which two recordings differ, progress aside."""
-        names = (field.name for field in fields(self) if field.name not in ("complete", "shards"))
+        names = (field.name for field in fields(self) if field.name not in ("complete", "shards", "dropped"))
         return [name for name in names if getattr(self, name) != getattr(other, name)]
+
+
+def shard_name(number: int) -> str:
+    """The file of a shard: 0 → 00000.h5."""
+    return f"{number:05d}.h5"
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -146,6 +179,9 @@ def parse_manifest(found: Any, path: str = NAME) -> Manifest:
         complete=_get(found, "complete", bool, path),
         shards=shards,
         latent_names=_optional(found, "latent_names", path),
+        dropped=tuple(
+            _parse_dropped(episode, path) for episode in _get({"dropped": [], **found}, "dropped", list, path)
+        ),
     )
     if not 0 < manifest.fps <= 1000 or not manifest.action_names or max(manifest.height, manifest.width) > 4096:
         raise ValueError(f"{path}: frame size, fps or action names make no sense; record the data set again")
@@ -175,6 +211,12 @@ def _parse_shard(found: Any, index: int, path: str) -> ShardInfo:
     if not told <= counts or not set(shard.sources) <= set(SOURCES):
         raise ValueError(f"{path}: {shard.file} should name {' or '.join(SOURCES)} and a world for each episode")
     return shard
+
+
+def _parse_dropped(found: Any, path: str) -> Dropped:
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: a dropped episode should be an object, found {type(found).__name__}")
+    return Dropped(seed=_number(found, "seed", path, least=0), steps=_number(found, "steps", path, least=1))
 
 
 def _get(found: dict[str, Any], name: str, kind: type | tuple[type, ...], path: str) -> Any:

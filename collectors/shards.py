@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from collectors.drafts import publish
 from collectors.episode import Episode
-from collectors.manifest import Manifest, ShardInfo, read_manifest
+from collectors.manifest import Manifest, ShardInfo, read_manifest, shard_name
 
 CHUNK = 16  # frames: what a training window touches
 MOST_CHUNK_BYTES = 64 << 20
@@ -45,7 +45,7 @@ def write_shard(folder: Path, index: int, episodes: Sequence[Episode], first_epi
     """
     content = _pack(episodes)
     real = all(episode.source == "real" and not episode.world for episode in episodes)
-    path = folder / f"{index:05d}.h5"
+    path = folder / shard_name(index)
     publish(path, content)
     return ShardInfo(
         file=path.name,
