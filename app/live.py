@@ -9,7 +9,9 @@ import pygame
 
 from app import threads
 from app.engine import Engine
+from app.follow import Follower
 from app.game import Game
+from app.gamepad import Gamepads
 from app.hud import Stats, bars
 from app.places import Places
 from app.scenes.play import PlayScene
@@ -25,18 +27,40 @@ class NoWindow(RuntimeError):
 
 
 class Live:
-    """One evening with one world. fps None takes the game's own rate; raises NoWindow without a display."""
+    """One evening with one world. fps None takes the game's own rate; raises NoWindow without a display.
 
-    def __init__(self, session: Session, *, title: str, scale: int | None, fps: float | None, places: Places) -> None:
+    screen: a window that is there already and stays; None opens one, and closes it in the end. pads: gamepads, None
+    looks for some. follower: where newer weights come from while one plays.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        title: str,
+        places: Places,
+        scale: int | None = None,
+        fps: float | None = None,
+        screen: Screen | None = None,
+        pads: Gamepads | None = None,
+        follower: Follower | None = None,
+    ) -> None:
         spec, stats = session.world.spec, Stats()
+        self._keeps_window = screen is not None
         try:
-            self.screen = Screen(spec.width, spec.height, bars=bars, scale=scale, title=f"{title} - Dreamcade")
+            self.screen = screen or Screen(
+                spec.width, spec.height, bars=bars, scale=scale, title=f"{title} - Dreamcade"
+            )
         except pygame.error as problem:
             raise NoWindow(str(problem)) from None
         self.session = session
+        self._pads = pads or Gamepads()
+        self._keeps_pads = pads is not None
         rate = spec.fps if fps is None else fps
         self.engine = Engine(session, fps=rate, threaded=True, after_step=self._after_step)
-        self.scene = PlayScene(self.engine, self.screen, stats, title=title, places=places)
+        self.scene = PlayScene(
+            self.engine, self.screen, stats, title=title, places=places, pads=self._pads, follower=follower
+        )
         turns = max(TURNS, rate) if rate > 0 else 0.0
         self.game = Game(self.screen, self.scene, stats, fps=turns, after_turn=self._after_turn)
         self._limit: int | None = None
@@ -74,8 +98,15 @@ class Live:
             self.game.run()
         finally:
             self._seconds = time.perf_counter() - began
-            self.scene.close()
-            self.engine.close()
+            self.close()
+
+    def close(self) -> None:
+        """Finish what is being recorded, end the thread, and take away what was opened here."""
+        self.scene.close()
+        self.engine.close()
+        if not self._keeps_pads:
+            self._pads.close()
+        if not self._keeps_window:
             self.screen.close()
 
     def _after_turn(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import ClassVar
 
 os.environ["SDL_VIDEODRIVER"] = "dummy"
 
@@ -19,8 +20,8 @@ from app.scenes import menu
 class Joystick:
     """A pad that is plugged in at a place and calls itself something."""
 
-    there: list[tuple[int, str, bool]] = []  # number, name, whether SDL knows its layout
-    opened: list[int] = []
+    there: ClassVar[list[tuple[int, str, bool]]] = []  # number, name, whether SDL knows its layout
+    opened: ClassVar[list[int]] = []
 
     def __init__(self, index: int) -> None:
         if index >= len(self.there):
@@ -41,7 +42,7 @@ class Joystick:
 @pytest.fixture
 def plugs(monkeypatch):
     """The sockets of a machine: a list to which a test adds pads."""
-    there: list[tuple[int, str, bool]] = []
+    there: ClassVar[list[tuple[int, str, bool]]] = []
     monkeypatch.setattr(Joystick, "there", there)
     monkeypatch.setattr(Joystick, "opened", [])
     monkeypatch.setattr(gamepad.pygame.joystick, "Joystick", Joystick)

@@ -13,6 +13,8 @@ import pygame
 from app import library, theme
 from app.controllers import Human
 from app.engine import Engine
+from app.follow import Follower
+from app.gamepad import PLAYING, Gamepads
 from app.health import Healer, Health
 from app.hud import Hud, Stats, badge
 from app.keymap import BINDINGS, Does, Keymap, chosen_keys
@@ -37,9 +39,22 @@ COLDEST, WARMEST = 0.0, 3.0
 
 
 class PlayScene:
-    """The game itself. What lies above it (what if, paint, …) stops it meanwhile."""
+    """The game itself. What lies above it (what if, paint, …) stops it meanwhile.
 
-    def __init__(self, engine: Engine, screen: Screen, stats: Stats, *, title: str, places: Places) -> None:
+    places: where what the player keeps goes; pads: gamepads to listen to; follower: where newer weights come from.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        screen: Screen,
+        stats: Stats,
+        *,
+        title: str,
+        places: Places,
+        pads: Gamepads | None = None,
+        follower: Follower | None = None,
+    ) -> None:
         self.engine, self.session = engine, engine.session
         self.captures, self.title = places.captures, title
         self.names = ActionNames(self.session.world.spec)
@@ -47,10 +62,10 @@ class PlayScene:
         self.human = Human(self.names)
         self.health, self.healer = Health(), Healer()
         self.hud = Hud(title, engine, self.names, stats)
-        self.desk = Desk(engine, self.names, places, title, self.say)
+        self.desk = Desk(engine, self.names, places, title, self.say, follower)
         self.done, self.waits, self.shows_guesses = False, False, False
         self.notice, self._until = "", 0.0
-        self._screen, self._shot = screen, False
+        self._screen, self._pads, self._shot = screen, pads, False
         self._commands: dict[Does, Callable[[], object]] = {
             Does.PAUSE: self._pause,
             Does.STEP: engine.single,
@@ -102,7 +117,7 @@ class PlayScene:
         self.notice, self._until = words, time.monotonic() + NOTICE_S
 
     def handle(self, event: Any) -> Scene | None:
-        """Keys, a picture that is dropped on the window, and the loss of the keyboard."""
+        """Keys, gamepads, a picture that is dropped on the window, and the loss of the keyboard."""
         if event.type == pygame.DROPFILE:
             self._dropped(Path(event.file))
         elif event.type == pygame.WINDOWFOCUSLOST:
@@ -110,6 +125,9 @@ class PlayScene:
             self.engine.release(self._branched)
         elif event.type in (pygame.KEYDOWN, pygame.KEYUP):
             return self._key(*self.keymap.lookup(event.key), down=event.type == pygame.KEYDOWN)
+        elif self._pads is not None:
+            doors = [self._key(*PLAYING[press.button], down=press.down) for press in self._pads.read(event)]
+            return next((door for door in doors if door is not None), None)
         return None
 
     def update(self) -> None:
@@ -252,7 +270,8 @@ class PlayScene:
 
     def _help(self) -> Scene:
         known = ", ".join(self.names.distinct())
-        return HelpScene(self.keymap, f"this world learned: {known}" if known else "no names: use 1 to 8")
+        note = f"this world learned: {known}" if known else "this world's actions have no names: use 1 to 8"
+        return HelpScene(self.keymap, note, self._pads, PLAYING)
 
     def _takes(self) -> Scene | None:
         if len(self.session.takes) > 1:
