@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.session import Session
-from app.timeline import Origin
 from models.checkpoint import load_world, read_card, world_id
-from models.world import Samples, World
+from models.world import World
 
 LATEST = "latest"  # where a run keeps a world of its dynamics in training
 EVERY_S = 1.0
@@ -100,7 +99,7 @@ def world_folder(folder: Path) -> Path:
 
 
 def go_on(session: Session, snapshot: Snapshot) -> None:
-    """Dream on with other weights from the last frames shown. The past stays as it was; dials and seed are kept.
+    """Dream on with other weights from the last frames shown. Dials and seed are kept, the takes of before are not.
 
     Raises ValueError where the other world is not of the same game, size and number of actions.
     """
@@ -110,12 +109,7 @@ def go_on(session: Session, snapshot: Snapshot) -> None:
         raise ValueError(
             f"cannot go on with another kind of world: {_kind(old.game, one)}, then {_kind(new.game, other)}"
         )
-    world, dials = snapshot.world, session.sampling
-    if dials is not None and isinstance(world, Samples):
-        world = world.with_sampling(dials)
-    frames = session.recent(new.context)
-    session.world, session.world_id = world, snapshot.world_id
-    session.begin(Origin(frames, "follow"))
+    session.change_world(snapshot.world, snapshot.world_id)
 
 
 def _kind(game: str, facts: tuple[object, ...]) -> str:

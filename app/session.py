@@ -143,15 +143,11 @@ class Session:
         self._open(self.steps if step is None else step, state, frame, origin, self.take if step is None else None)
 
     def change_world(self, world: World, world_id: str) -> None:
-        """Go on from the last frames with other weights of the same shape. What was dreamed before is forgotten."""
-        if (world.spec.height, world.spec.width, len(world.spec.actions)) != (
-            self.world.spec.height,
-            self.world.spec.width,
-            len(self.world.spec.actions),
-        ):
-            raise ValueError(f"the new world of '{world.spec.game}' has other frames or actions than this one")
+        """Go on from the last frames with other weights of the same kind. The takes of before are forgotten: they
+        cannot be dreamed again."""
         clip = self.recent(world.spec.context)
-        self.world = world if self.sampling is None else _dialled(world, self.sampling)
+        sampling = self.sampling
+        self.world = _dialled(world, sampling) if sampling is not None and isinstance(world, Samples) else world
         self.world_id, self.takes = world_id, []
         self.begin(Origin(clip, "sync"), step=self.steps)
 

@@ -139,12 +139,5 @@ def test_newer_weights_take_over_and_the_dream_goes_on(table):
     assert (table.session.world_id, table.session.steps) == ("b" * 16, 5)
     table.turns(3)
     assert table.session.steps == 8
-    with pytest.raises(ValueError, match="has other frames or actions"):
-        table.session.change_world(_other_shape(), "c")
-
-
-def _other_shape():
-    from dataclasses import replace
-
-    world = CountingWorld()
-    return CountingWorld(replace(world.spec, height=world.spec.height * 2))
+    assert len(table.session.takes) == 1
+    assert table.session.take.origin.why == "sync"

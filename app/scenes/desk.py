@@ -9,7 +9,7 @@ from app import saving
 from app.capsule import write_capsule
 from app.captures import Captures
 from app.engine import Engine
-from app.follow import Follower
+from app.follow import Follower, go_on
 from app.keymap import Does
 from app.names import ActionNames
 from app.places import Places
@@ -53,7 +53,7 @@ class Desk:
             return
         self.engine.settle()
         try:
-            self.session.change_world(found.world, found.world_id)
+            go_on(self.session, found)
         except ValueError as problem:
             self._say(str(problem))
             return
