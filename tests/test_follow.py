@@ -82,6 +82,7 @@ def test_a_run_keeps_a_world_that_can_be_played(
         return path
 
     monkeypatch.setattr(snapshots_module, "save_world", noted)
+    monkeypatch.setattr(snapshots_module, "SHARE", float("inf"))
     said: list[str] = []
     run = tmp_path / "run"
     (run / ".latest.draft-1").mkdir(parents=True)  # of a run that was killed
@@ -102,6 +103,18 @@ def test_a_run_keeps_a_world_that_can_be_played(
     assert world.spec.table.real_actions == table.real_actions
     assert world.spec.actions[0] == f"latent 0 · {world.spec.table.labels[0]}"
     assert sum(map(sum, world.spec.table.counts[0])) == 240
+
+
+def test_where_steps_are_quick_only_the_first_and_the_last_are_kept(
+    tmp_path: Path, pong_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = pipeline(pong_data, tmp_path / "run", [], steps=6, keep_every=1)
+    made.train("lam")
+    found: list[dict[str, dict[str, int]]] = []
+    monkeypatch.setattr(snapshots_module, "save_world", lambda world, folder, facts, *rest: found.append(facts))
+    monkeypatch.setattr(snapshots_module, "SHARE", 1e-9)
+    made.train()
+    assert [facts["snapshot"]["step"] for facts in found] == [1, 6]
 
 
 def test_the_first_names_come_from_few_frames(tmp_path: Path, pong_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
