@@ -56,7 +56,7 @@ def dreamed(spec: WorldSpec) -> Subject:
         pooled=row.pooled if row else 2,
         action_names=names,
         latent_names=spec.actions,
-        likely=likely_actions(spec),
+        likely=likely_actions(spec, names),
         lag=0 if spec.table is None else spec.table.best_lag,
         source="dream",
     )
@@ -76,9 +76,12 @@ def real(game: Game) -> Subject:
     )
 
 
-def likely_actions(spec: WorldSpec) -> tuple[int, ...]:
-    """For each latent action the real one that it went with most often; 0 where nothing is known."""
+def likely_actions(spec: WorldSpec, names: tuple[str, ...]) -> tuple[int, ...]:
+    """For each action of a world the real one, of these names, that it went with most often; 0 where nothing is known.
+
+    A world whose own actions are real ones has no table; there the names are compared.
+    """
     if spec.table is None:
-        return (0,) * len(spec.actions)
+        return tuple(names.index(action) if action in names else 0 for action in spec.actions)
     counts = np.asarray(spec.table.counts[spec.table.best_lag])
     return tuple(int(row.argmax()) for row in counts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from training.token_cache import TokenCache
 LATEST = "latest"
 MOST_FRAMES = 6000
 """Frames that the first names of the codes are read off."""
+SHARE = 0.05
+"""Of the time of training, what writing may take; where steps are quick, some checkpoints are left out."""
 
 
 class Snapshots:
@@ -42,12 +45,14 @@ class Snapshots:
         self.world = world.with_spec(named(world.spec, table))
         self.starts, self.folder, self.steps, self._say = starts, folder, steps, say
         self._works = True
+        self._next = 0.0
         for left in folder.parent.glob(f".{folder.name}.*"):  # by a run that was killed
             shutil.rmtree(left, ignore_errors=True)
 
     def keep(self, dynamics: nn.Module, step: int) -> None:
-        """Write the world with these dynamics, as they are after `step` steps."""
-        if not self._works:
+        """Write the world with these dynamics, as they are after `step` steps; the last ones always."""
+        began = time.monotonic()
+        if not self._works or (began < self._next and step < self.steps):
             return
         spec = self.world.spec
         card = (
@@ -60,6 +65,8 @@ class Snapshots:
         except (OSError, ValueError) as problem:
             self._works = False
             self._say(f"no more snapshots to play while this trains: {problem}")
+        ended = time.monotonic()
+        self._next = ended + (ended - began) / SHARE
 
 
 def with_dynamics(world: MaskGITWorld, dynamics: nn.Module) -> MaskGITWorld:
