@@ -27,7 +27,7 @@ from models import checkpoint
 from models.world import WorldSpec
 from training import metrics
 
-POINTS = Path(__file__).resolve().parents[1] / "assets" / "worlds" / "pong"
+SHIPPED = Path(__file__).resolve().parents[1] / "assets" / "worlds" / "pong"
 UP, DOWN, STILL = 2, 0, 1  # codes of the block
 NOOP, FIRE, RIGHT, LEFT = range(4)  # its buttons
 
@@ -50,7 +50,7 @@ def recording(buttons: list[int]) -> Episode:
 
 @pytest.fixture(scope="module")
 def pong() -> WorldSpec:
-    return checkpoint.from_json(WorldSpec, checkpoint.read_card(POINTS)["spec"], "spec")
+    return checkpoint.from_json(WorldSpec, checkpoint.read_card(SHIPPED)["spec"], "spec")
 
 
 # how near
@@ -351,7 +351,7 @@ def test_stretches_of_different_lengths_are_refused():
 
 def test_the_shipped_world_stays_nearer_than_without_its_codes():
     torch.set_num_threads(1)
-    world = checkpoint.load_world(POINTS)
+    world = checkpoint.load_world(SHIPPED)
     play = play_episode(PONG, "sticky", 11, 130)
     stretches = [
         Episode(
@@ -366,7 +366,7 @@ def test_the_shipped_world_stays_nearer_than_without_its_codes():
     figures = summary(found)
     assert figures["dream"]["mean_db"] > figures["shuffled"]["mean_db"] + 3
     assert figures["dream"]["mean_db"] > figures["copy"]["mean_db"] + 3
-    session = Session(world, checkpoint.load_starts(POINTS), seed=1)
+    session = Session(world, checkpoint.load_starts(SHIPPED), seed=1)
     beside = Comparison(session, RecordedGame(stretches[0], PONG.action_names))
     turns = [beside.turn() for _ in range(25)]
     assert [turn.copy for turn in turns] == pytest.approx(found[0].copy, nan_ok=True)

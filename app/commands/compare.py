@@ -211,7 +211,8 @@ def _watch(comparison: Comparison, folder: Path, options: dict[str, Any]) -> Non
         Game(screen, scene, stats, fps=spec.fps, after_turn=going).run()
     finally:
         screen.close()
-    click.echo(f"{comparison.turns} turns, the dream put on the game {comparison.syncs} times")
+    times = "1 time" if comparison.syncs == 1 else f"{comparison.syncs} times"
+    click.echo(f"{comparison.turns} turns; the dream was put on the real game {times}")
 
 
 def _comparison(name: str, options: dict[str, Any]) -> tuple[Comparison, Path]:
