@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import pygame
+import torch
 
 from app import threads
 from app.engine import Engine
@@ -129,6 +130,7 @@ class Live:
 
     def _settled(self, found: tuple[int, dict[int, float]]) -> None:
         best, took = found
+        torch.set_num_threads(best)  # in this thread too, so that capsules tell the truth
         self._watch = threads.Watch(best, took[best])
         times = ", ".join(f"{count}: {ms:.1f} ms" for count, ms in took.items())
         busy = "" if len(took) > 1 else "; the other cores are busy"

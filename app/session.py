@@ -124,6 +124,12 @@ class Session:
         self.world = _dialled(self.world, sampling)
         self.take.turn(self.dials)
 
+    def twin(self) -> Session:
+        """Another playthrough of the same world, from the same start, with the same dials."""
+        return Session(
+            self.world, self._starts, seed=self.seed, start=self.start, device=self.device, world_id=self.world_id
+        )
+
     def reset(self, start: int | None = None, seed: int | None = None) -> None:
         """Begin anew: from clip `start` (None: the same one), with `seed` (None: the same one). Takes are kept."""
         if start is not None:

@@ -202,7 +202,7 @@ def _watch(comparison: Comparison, folder: Path, options: dict[str, Any]) -> Non
     if limit is None and screen.driver == "dummy":
         limit = UNATTENDED
         click.echo(f"the video driver is 'dummy' and nobody can press a key: stopping after {limit} frames")
-    scene = CompareScene(comparison, screen, stats, title=folder.name, captures=saves() / "captures")
+    scene = CompareScene(comparison, screen, title=folder.name, captures=saves() / "captures")
 
     def going() -> bool:
         return limit is None or (comparison.turns < limit and not comparison.over)

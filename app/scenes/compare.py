@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from app import theme
 from app.compare import Comparison, Mode
 from app.controllers import Human
 from app.curve import draw_curve
-from app.hud import Stats, badge
+from app.hud import badge
 from app.keymap import Binding, Key, Keymap, chosen_keys
 from app.scenes.help import HelpScene
 from app.scenes.scene import Scene
@@ -114,10 +115,15 @@ def bars(width: int) -> int:
 
 
 class CompareScene:
-    """Two games under the same keys. `turns` of them are counted by the comparison."""
+    """Two games under the same keys. `turns` of them are counted by the comparison.
 
-    def __init__(self, comparison: Comparison, screen: Screen, stats: Stats, *, title: str, captures: Path) -> None:
-        self.comparison, self.title, self.captures, self.stats = comparison, title, captures, stats
+    fps: turns a second, 0 for one whenever the loop comes round.
+    """
+
+    def __init__(self, comparison: Comparison, screen: Screen, *, title: str, captures: Path, fps: float = 0.0) -> None:
+        self.comparison, self.title, self.captures, self.fps = comparison, title, captures, fps
+        self._due = 0.0
+        self._times: deque[float] = deque(maxlen=30)
         self.keymap = Keymap("COMPARE", BINDINGS, chosen_keys())
         self.human = Human(comparison.hears)
         self.done, self.paused = False, False
@@ -163,7 +169,13 @@ class CompareScene:
         """One turn of both games, unless paused."""
         if self.paused and not self._single:
             return
+        now = time.monotonic()
+        if now < self._due and not self._single:
+            return
         self._single = False
+        if self.fps > 0:
+            self._due = max(self._due, now - 1.0 / self.fps) + 1.0 / self.fps
+        self._times.append(now)
         if self.comparison.over:
             self.paused = True
             self.say("the recorded episode is over")
@@ -210,8 +222,13 @@ class CompareScene:
         ]
         parts += [] if median is None else [f"median {median:.0f} of {len(comparison.spans)}"]
         parts += [] if turn is None else [f"PSNR {turn.psnr:.1f}", f"moving {_decibels(turn.moving)}"]
-        parts += [f"{self.stats.fps:.0f} FPS", f"model {comparison.session.model_ms:.1f} ms"]
+        parts += [f"{self._rate():.0f} FPS", f"model {comparison.session.model_ms:.1f} ms"]
         return [*parts, f"syncs {comparison.syncs}"]
+
+    def _rate(self) -> float:
+        """Turns a second of late."""
+        span = self._times[-1] - self._times[0] if len(self._times) > 1 else 0.0
+        return (len(self._times) - 1) / span if span > 0 else 0.0
 
     def _top(self, surface: pygame.Surface, at: View) -> None:
         pygame.draw.rect(surface, theme.PANEL, at.top)

@@ -11,6 +11,7 @@ from typing import Any
 import pygame
 
 from app import library, theme
+from app.compare import Comparison
 from app.controllers import Human
 from app.engine import Engine
 from app.follow import Follower
@@ -20,7 +21,9 @@ from app.hud import Hud, Stats, badge
 from app.keymap import BINDINGS, Does, Keymap, chosen_keys
 from app.names import ActionNames
 from app.places import Places
+from app.real import LiveGame
 from app.scenes.calibrate import CalibrateScene
+from app.scenes.compare import CompareScene
 from app.scenes.desk import Desk
 from app.scenes.dials import DialsScene
 from app.scenes.help import HelpScene
@@ -31,6 +34,7 @@ from app.scenes.takes import TakesScene
 from app.scenes.what_if import WhatIfScene
 from app.screen import Screen
 from app.timeline import Origin
+from collectors.games import game_named
 from models.world import Sampling, ShowsUncertainty
 
 NOTICE_S = 2.0
@@ -91,6 +95,7 @@ class PlayScene:
             Does.HELP: self._help,
             Does.TAKES: self._takes,
             Does.WHAT_IF: lambda: WhatIfScene(engine, self.names, self.keymap),
+            Does.COMPARE: self._beside,
             Does.PAINT: lambda: PaintScene(engine, self.say),
             Does.SLOTS: lambda: SlotsScene(self.session, places.sessions, self.say),
             Does.CALIBRATE: lambda: CalibrateScene(engine, self.names),
@@ -278,6 +283,17 @@ class PlayScene:
             return TakesScene(self.session)
         self.say("only one take yet; hold Backspace to go back and make another")
         return None
+
+    def _beside(self) -> Scene | None:
+        """The real game beside a dream of its own; this one waits."""
+        spec = self.session.world.spec
+        try:
+            real = LiveGame(game_named(spec.game, (spec.height, spec.width)), self.session.seed % 2**31)
+            comparison = Comparison(self.session.twin(), real)
+        except (ValueError, OSError) as problem:
+            self.say(str(problem))
+            return None
+        return CompareScene(comparison, self._screen, title=self.title, captures=self.captures, fps=spec.fps)
 
     def _dials_door(self) -> Scene | None:
         return DialsScene(self.engine, self, self.keymap)
