@@ -25,7 +25,8 @@ from collectors.shards import Dataset, EpisodeRef, split_of
 from models.world import InfersActions, World, WorldSpec
 
 Frame = NDArray[np.uint8]
-Key, Value = TypeVar("Key"), TypeVar("Value")
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 BLOCK, BLOCK_BYTES, BLOCKS = 128, 4 << 20, 8  # frames read at once, at most so many bytes; blocks kept
 CODES, PAST, READ = 16, 3, 6  # transitions whose codes are read at once, frames before them; episodes kept
@@ -150,7 +151,8 @@ class Browser:
             early = min(start, stop - 2)  # an episode is read with at least one transition
             block = self.dataset.read(ref, early, stop).frames[start - early :]
         _keep(self._blocks, key, block, BLOCKS)
-        return block[frame % self._block]
+        shown: Frame = block[frame % self._block]
+        return shown
 
     def moment(self) -> Moment:
         """What is known of the frame at the cursor."""

@@ -100,7 +100,8 @@ class Engine:
         self._single = False
         self._asked = max(self._due, now - self._period())
         self._due = self._asked + self._period()
-        self._step = self._submit(lambda: self._think(action))
+        plan = self.session.plan(action)
+        self._step = self._submit(lambda: self._think(plan))
         return self._collect(self._clock()) or new
 
     def single(self) -> None:
@@ -134,6 +135,7 @@ class Engine:
 
     def release(self, then: Callable[[int], None] | None = None) -> None:
         """Go on from the picture on show, as a new take. then: told the step once that is done."""
+        self.settle()  # a step that was under way is dropped
         step, self.cursor = self.cursor, None
         if step is None or step == self.session.steps:
             return
@@ -171,8 +173,8 @@ class Engine:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _think(self, action: int) -> Thought:
-        thought = self.session.think(action)
+    def _think(self, plan: Callable[[], Thought]) -> Thought:
+        thought = plan()
         if self._after_step is not None:
             self._after_step(thought.seconds)
         return thought

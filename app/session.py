@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,9 +24,10 @@ TIMES = 30  # steps in the running mean of the model's time
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """A step that was thought and not yet taken: the state after `action` from the state `source`."""
+    """A step that was thought and not yet taken: the state after `action` from the state `source`, under dials."""
 
     source: State
+    dials: Dials
     action: int
     state: State
     frame: Frame
@@ -67,6 +68,7 @@ class Session:
         self.frame: Frame = np.zeros((1, 1, 3), np.uint8)
         self.steps = 0
         self.takes: list[Take] = []
+        self.take: Take  # the present one, made by `reset`
         self._made = 0
         self.reset(start=start)
 
@@ -169,17 +171,26 @@ class Session:
         return thought.frame
 
     def think(self, action: int) -> Thought:
-        """What the next frame would be; nothing changes. May run in another thread."""
+        """What the next frame would be; nothing changes."""
+        return self.plan(action)()
+
+    def plan(self, action: int) -> Callable[[], Thought]:
+        """The work of thinking the next step, from what is present now, to be done in any thread."""
         ids = len(self.world.spec.actions)
         if not 0 <= action < ids:
             raise ValueError(f"action {action} is outside [0, {ids})")
-        source, rng, began = self.state, generator(self.seed, self.steps, self.device), time.perf_counter()
-        state, frame = self._dream(self.world, source, action, rng)
-        return Thought(source, action, state, frame, time.perf_counter() - began)
+        world, source, dials, rng = self.world, self.state, self.dials, generator(self.seed, self.steps, self.device)
+
+        def think() -> Thought:
+            began = time.perf_counter()
+            state, frame = self._dream(world, source, action, rng)
+            return Thought(source, dials, action, state, frame, time.perf_counter() - began)
+
+        return think
 
     def accept(self, thought: Thought) -> bool:
-        """Take the step that was thought. False, and nothing happens, if the present is another one by now."""
-        if thought.source is not self.state:
+        """Take the step that was thought. False, and nothing happens, if present or dials are other ones by now."""
+        if thought.source is not self.state or thought.dials != self.dials:
             return False
         self.state, self.frame = thought.state, thought.frame
         self.take.add(thought.action, thought.state, thought.frame)

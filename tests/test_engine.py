@@ -10,6 +10,7 @@ from test_app_doubles import CountingWorld, clips
 
 from app.engine import SPEEDS, Engine
 from app.session import Session
+from models.world import Sampling
 
 
 class Clock:
@@ -163,16 +164,39 @@ def test_a_slow_step_shows_the_old_picture_is_late_and_blocks_no_turn(clock):
         engine.close()
 
 
+def test_dials_turned_while_a_step_is_thought_make_it_anew(clock):
+    engine = made(clock, fps=0, threaded=True)
+    try:
+        engine.session.set_sampling(Sampling(steps=2))
+        thought = engine.session.think(2)
+        engine.session.set_sampling(Sampling(steps=3))
+        assert not engine.session.accept(thought)
+        engine.session.step(2)
+        engine.session.step(2)
+        shown = engine.session.frame.copy()
+        engine.session.branch(0)
+        assert engine.session.sampling == Sampling(steps=3)
+        engine.session.step(2)
+        engine.session.step(2)
+        assert np.array_equal(engine.session.frame, shown)
+    finally:
+        engine.close()
+
+
 def test_an_error_in_the_thread_reaches_the_loop(clock):
-    engine = made(clock, threaded=True)
+    class Broken(CountingWorld):
+        def step(self, state, action, rng=None):
+            raise ValueError("a world that breaks")
+
+    engine = Engine(Session(Broken(), clips()), fps=0, clock=clock, threaded=True)
     try:
 
         def two_turns() -> None:  # it comes out in this turn or in the next
-            engine.turn(lambda: 99)
+            engine.turn(lambda: 1)
             engine.settle()
             engine.turn(lambda: 1)
 
-        with pytest.raises(ValueError, match=r"action 99 is outside \[0, 8\)"):
+        with pytest.raises(ValueError, match="a world that breaks"):
             two_turns()
     finally:
         engine.close()

@@ -198,11 +198,12 @@ def _dream(world: World, home: Path, clip: Tensor, device: str) -> None:
     """Play on from a clip of real frames, in a window of its own."""
     from app import library
     from app.live import Live
+    from app.places import Places
     from app.session import Session
     from models import checkpoint
 
     session = Session(world, [clip], device=library.device(device), world_id=checkpoint.world_id(home))
-    live = Live(session, title=home.name, scale=None, fps=None, captures=saves() / "captures")
+    live = Live(session, title=home.name, places=Places.usual(home))
     live.play(max_frames=None, tune=False, first=lambda: None, say=click.echo)
     click.echo(f"dreamed {live.dreamed} frames at {live.rate:.1f} frames a second")
 

@@ -14,7 +14,8 @@ import click
 from app.places import saves
 
 if TYPE_CHECKING:
-    from app.session import Frame, Session
+    from app.session import Session
+    from app.timeline import Frame
 
 UNATTENDED = 300  # frames dreamed where nobody can press a key
 Command = TypeVar("Command", bound=Callable[..., Any])

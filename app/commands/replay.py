@@ -14,7 +14,7 @@ from app.places import saves
 if TYPE_CHECKING:
     from app.capsule import Label
     from app.replaying import Comparison, Replay
-    from app.session import Frame
+    from app.timeline import Frame
 
 DIFFERS = 2  # exit status of --verify
 

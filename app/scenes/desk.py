@@ -13,7 +13,8 @@ from app.follow import Follower, go_on
 from app.keymap import Does
 from app.names import ActionNames
 from app.places import Places
-from app.tape import Tape, dreamed
+from app.subjects import dreamed
+from app.tape import Tape
 
 
 class Desk:

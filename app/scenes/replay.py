@@ -134,7 +134,7 @@ class ReplayScene:
             badge(surface, "END" if self.replay.done else "PAUSED", letters, midleft=(place.right + pad, upper))
         last = self.replay.session.last_action
         pressed = "ready" if last is None else self.names.title(last)
-        parts = [f"frame {self.replay.shown} of {self.replay.capsule.frames}", pressed, f"{self.stats.fps:.0f} FPS"]
+        parts = [f"frame {self.replay.shown} of {self.replay.capsule.frames}", pressed, f"{self.stats.turns:.0f} FPS"]
         words = theme.fitted("   ".join(parts), letters, top.width - 2 * pad)
         surface.blit(words, words.get_rect(midleft=(pad, lower)))
 
