@@ -5,6 +5,7 @@ Needs a display; a virtual one will do: xvfb-run -s "-screen 0 1280x960x24" pyth
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -102,9 +103,15 @@ def main(out: Path) -> None:
         tour.key(pygame.K_ESCAPE)
         tour.key(pygame.K_h)
         tour.shoot("help")
-        tour.live.scene.close()
-        tour.engine.close()
-        tour.live.screen.close()
+        tour.key(pygame.K_ESCAPE)
+        tour.key(pygame.K_v)
+        for code in (pygame.K_UP, pygame.K_DOWN) * 4:
+            tour.key(code, hold=45)
+        tour.shoot("compare")
+        tour.key(pygame.K_ESCAPE)
+        tour.live.close()
+        menu(out, Path(folder))
+        browser(out, Path(folder))
 
 
 def paint(tour: Tour) -> None:
@@ -125,6 +132,62 @@ def paint(tour: Tour) -> None:
     tour.key(pygame.K_RETURN)
     tour.dream(3)
     tour.shoot("painted")
+
+
+def menu(out: Path, folder: Path) -> None:
+    """Every world that there is, and a broken one."""
+    from app import shelf
+    from app.game import Game
+    from app.gamepad import Gamepads
+    from app.hud import Stats
+    from app.preview import Previews
+    from app.scenes.menu import MenuScene
+    from app.scenes.tiles import bars
+    from app.screen import Screen
+
+    broken = folder / "saves" / "worlds" / "half-copied"
+    broken.mkdir(parents=True)
+    (broken / "config.json").write_text('{"format": 1, "family": "maskgit"}')
+    os.environ["DREAMCADE_SAVES"] = str(folder / "saves")
+    screen, pads, tiles = Screen(160, 104, bars=bars), Gamepads(), shelf.tiles()
+    previews = Previews({tile.name: tile.folder for tile in tiles if not tile.problem})
+    scene = MenuScene(tiles, previews, screen, pads)
+    previews.start()
+    game = Game(screen, scene, Stats(), fps=30)
+    for _ in range(150):
+        game.turn()
+    screen.save(out / "menu.png")
+    previews.close()
+    pads.close()
+    screen.close()
+
+
+def browser(out: Path, folder: Path) -> None:
+    """A little recorded play, what the world reads off it, a marked episode."""
+    from app.browsing import Browser
+    from app.game import Game
+    from app.hud import Stats
+    from app.scenes.browser import BrowserScene
+    from app.scenes.browser_page import WIDER, bars
+    from app.screen import Screen
+    from collectors.rollout import CollectConfig, collect
+    from collectors.shards import Dataset
+    from models.checkpoint import find_world, load_world
+
+    collect(CollectConfig(game="pong", frames=3000, seed=0), folder / "pong")
+    with Dataset.open(folder / "pong") as dataset:
+        look = Browser(dataset, load_world(find_world("pong")))
+        screen = Screen(round(80 * WIDER), 104, bars=bars)
+        scene = BrowserScene(look, screen, title="pong", captures=folder, context=4)
+        game = Game(screen, scene, Stats(), fps=30)
+        for code in (pygame.K_x, pygame.K_SPACE):
+            pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=code))
+            pygame.event.post(pygame.event.Event(pygame.KEYUP, key=code))
+            game.turn()
+        for _ in range(240):
+            game.turn()
+        screen.save(out / "browser.png")
+        screen.close()
 
 
 if __name__ == "__main__":
