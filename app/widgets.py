@@ -16,7 +16,8 @@ Frame = NDArray[np.uint8]
 
 @dataclass(slots=True)
 class Slider:
-    """A value between two ends, dragged with the mouse. step: it snaps to whole multiples of this."""
+    """A value between two ends, dragged with the mouse. step: it snaps to whole multiples of this; say: how the
+    value is written, None for a plain number."""
 
     label: str
     low: float
@@ -24,6 +25,7 @@ class Slider:
     step: float
     get: Callable[[], float]
     set: Callable[[float], None]
+    say: Callable[[float], str] | None = None
     rect: pygame.Rect = field(default_factory=lambda: pygame.Rect(0, 0, 0, 0))
     held: bool = False
 
@@ -47,7 +49,8 @@ class Slider:
         self.rect = rect
         value = self.get()
         surface.blit(theme.text(self.label, letters), (rect.left, rect.top))
-        said = theme.text(f"{value:g}" if self.step >= 1 else f"{value:.2f}", letters, theme.LIT)
+        plain = f"{value:g}" if self.step >= 1 else f"{value:.2f}"
+        said = theme.text(plain if self.say is None else self.say(value), letters, theme.LIT)
         surface.blit(said, said.get_rect(topright=(rect.right, rect.top)))
         rail = self._rail()
         pygame.draw.rect(surface, theme.CAP, rail, border_radius=2)

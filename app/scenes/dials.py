@@ -20,7 +20,7 @@ class DialsScene:
 
     def __init__(self, engine: Engine, below: Scene, keymap: Keymap) -> None:
         self.done, self.engine, self.below, self.keymap = False, engine, below, keymap
-        self.sliders = [Slider("speed", 0, len(SPEEDS) - 1, 1, self._notch, self._set_notch)]
+        self.sliders = [Slider("speed", 0, len(SPEEDS) - 1, 1, self._notch, self._set_notch, _times)]
         if engine.session.sampling is not None:
             self.sliders += [
                 Slider("sampling steps", 1, 32, 1, lambda: self._now().steps, self._set_steps),
@@ -72,3 +72,7 @@ class DialsScene:
 
     def _set_temperature(self, value: float) -> None:
         self.engine.session.set_sampling(replace(self._now(), temperature=round(value, 2)))
+
+
+def _times(notch: float) -> str:
+    return f"{SPEEDS[int(notch)]:g} x"

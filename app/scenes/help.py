@@ -50,11 +50,11 @@ class HelpScene:
         veil = pygame.Surface((width, height), pygame.SRCALPHA)
         veil.fill((*theme.ROOM, 236))
         surface.blit(veil, (0, 0))
-        rows = len(self.lines) + 3
+        rows = len(self.lines) + 4
         letters = max(9, min(18, int(height / (rows * 1.5)), width // 40))
         pitch = min(letters * 1.9, height / rows)
         page = min(width - 2 * letters, letters * 46)
-        left, top = (width - page) // 2, (height - pitch * rows) / 2
+        left, top = (width - page) // 2, (height - pitch * (rows - 1)) / 2
         split = left + int(page * 0.42)
         surface.blit(theme.text("Keys", letters + 4, theme.SKY), (left, top))
         for row, (keys, what) in enumerate(self.lines, start=1):
