@@ -184,9 +184,10 @@ def _read_png(text: str, index: int, world: World) -> Tensor:
     if not content.startswith(wanted):
         raise ValueError(f"clip[{index}] is not a PNG of {spec.width} x {spec.height} pixels")
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(content), formats=("PNG",)) as image:
-            warnings.simplefilter("error")
-            mode, pixels = image.mode, image.tobytes()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what is odd about a picture is no matter for the player
+            with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+                mode, pixels = image.mode, image.tobytes()
     except DAMAGES as problem:
         raise ValueError(f"clip[{index}] is damaged: {problem}") from None
     if mode != MODES.get(spec.channels):

@@ -17,13 +17,10 @@ import pytest
 import torch
 from stranger_files import (
     KEYS,
-    MUTATIONS,
     WORLD_ID,
     is_one_line,
     packed,
     played,
-    spoilt_bytes,
-    spoilt_json,
     tree,
     unpacked,
 )
