@@ -31,7 +31,7 @@ MOST_BYTES = 8 << 20
 BLOCK = 100  # frames under one checksum
 PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 MODES = {1: "L", 3: "RGB"}
-MOST_CLIP = 64
+MOST_CLIP, MOST_THREADS = 64, 256
 DAMAGES = (OSError, ValueError, SyntaxError, EOFError, LookupError, OverflowError, struct.error, zlib.error, Warning)
 
 
@@ -65,8 +65,8 @@ class Label:
             raise ValueError(f"it must begin at a step in [0, 2**40], found {self.begin}")
         if not 0 < self.fps <= 1000:
             raise ValueError(f"its fps must be in (0, 1000], found {self.fps}")
-        if not 1 <= self.threads <= 256:
-            raise ValueError(f"its threads must be in [1, 256], found {self.threads}")
+        if not 1 <= self.threads <= MOST_THREADS:
+            raise ValueError(f"its threads must be in [1, {MOST_THREADS}], found {self.threads}")
         if self.device not in ("cpu", "cuda", "mps"):
             raise ValueError(f"its device must be cpu, cuda or mps, found {self.device[:20]!r}")
         if any(digits is not None and len(digits) != 64 for digits in self.checksums):
@@ -110,7 +110,7 @@ def write_capsule(session: Session, path: Path) -> Path:
         actions=base64.b64encode(story.actions).decode("ascii"),
         checksums=_checksums(session, story),
         torch=str(torch.__version__),
-        threads=torch.get_num_threads(),
+        threads=min(torch.get_num_threads(), MOST_THREADS),
         device=session.device.type,
     )
     content = records.as_json(KIND, FORMAT, asdict(label))
@@ -184,9 +184,10 @@ def _read_png(text: str, index: int, world: World) -> Tensor:
     if not content.startswith(wanted):
         raise ValueError(f"clip[{index}] is not a PNG of {spec.width} x {spec.height} pixels")
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(content), formats=("PNG",)) as image:
-            warnings.simplefilter("error")
-            mode, pixels = image.mode, image.tobytes()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what is odd about a picture is no matter for the player
+            with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+                mode, pixels = image.mode, image.tobytes()
     except DAMAGES as problem:
         raise ValueError(f"clip[{index}] is damaged: {problem}") from None
     if mode != MODES.get(spec.channels):

@@ -123,9 +123,10 @@ def test_what_differs_is_named_block_by_block(file):
 
 def test_one_other_key_is_noticed_in_its_block_and_after(file):
     keys = bytearray(base64.b64decode(json.loads(file.read_text())["actions"]))
-    keys[120] = (keys[120] + 2) % 8
+    assert keys[117] == 2
+    keys[117] = 3
     rewrite(file, lambda label: label.update(actions=base64.b64encode(keys).decode()))
-    assert verify(read_capsule(file, CountingWorld()), CountingWorld()).startswith("frames 100 to ")
+    assert verify(read_capsule(file, CountingWorld()), CountingWorld()).startswith("frames 100 to 250 ")
 
 
 def test_another_world_is_named_and_not_played(file):
@@ -137,14 +138,14 @@ def test_another_world_is_named_and_not_played(file):
 def test_many_differences_are_not_all_listed(tmp_path):
     play = played(steps=1500)
     file = write_capsule(play, tmp_path / "a.capsule")
-    rewrite(file, lambda label: label.update(checksums=[*(["0" * 64, label["checksums"][1]] * 8)]))
+    sums = json.loads(file.read_text())["checksums"]
+    rewrite(file, lambda label: label.update(checksums=["0" * 64 if at % 2 == 0 else sums[at] for at in range(16)]))
     found = read_capsule(file, CountingWorld())
     comparison = Comparison(found)
     for step in range(1501):
         comparison.see(play.peek(step))
     verdict = comparison.verdict()
-    assert verdict.startswith("frames 0 to 99 and 200 to 299")
-    assert len(verdict) < 250
+    assert verdict.startswith("frames 0 to 99 and 200 to 299 and 400 to 499 and 600 to 699 and 4 more stretches differ")
 
 
 def test_frames_forgotten_before_the_recording_have_no_checksum(tmp_path):
@@ -233,7 +234,7 @@ REFUSALS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "not a picture": (first_picture(base64.b64encode(b"hello").decode()), r"clip\[0\] is not a PNG"),
     "half a picture": (lambda label: first_picture(label["clip"][0][:80])(label), r"clip\[0\] is damaged"),
     "a text that swells": (
-        first_picture(harmful(b"zTXt", b"key\x00\x00" + zlib.compress(bytes(200_000_000)))),
+        first_picture(harmful(b"zTXt", b"key\x00\x00" + zlib.compress(bytes(3_000_000)))),
         r"clip\[0\] is damaged",
     ),
 }
