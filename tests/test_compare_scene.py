@@ -146,6 +146,7 @@ def test_pause_step_and_sync(tmp_path):
     assert (table.comparison.turns, table.scene.waiting) == (turns, True)
     table.press(pygame.K_r)
     assert np.array_equal(table.comparison.session.frame, table.comparison.real.frame)
+    assert np.array_equal(table.pane(1), table.pane(0))
     table.press(pygame.K_n)
     assert (table.comparison.turns, table.scene.waiting, table.comparison.since) == (turns + 1, True, 1)
     table.press(pygame.K_SPACE)

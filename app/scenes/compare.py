@@ -14,6 +14,7 @@ from typing import Any
 import pygame
 
 from app import theme
+from app.closeness import difference
 from app.compare import Comparison, Mode
 from app.controllers import Human
 from app.curve import draw_curve
@@ -186,12 +187,9 @@ class CompareScene:
         """Bar, three panes, curve."""
         screen.clear()
         surface, comparison = screen.surface, self.comparison
-        at, turn = view(surface.get_size()), comparison.last
+        at, real, dream = view(surface.get_size()), comparison.real.frame, comparison.session.frame
         self._top(surface, at)
-        pictures = [comparison.real.frame, comparison.session.frame]
-        if turn is not None:
-            pictures = [turn.real, turn.dream, turn.difference]
-        for frame, pane in zip(pictures, at.panes, strict=False):
+        for frame, pane in zip((real, dream, difference(real, dream)), at.panes, strict=True):
             edge = screen.show(frame, pane).inflate(2, 2)
             pygame.draw.rect(surface, theme.EDGE, edge, 1)
         for words, rect in zip(self.titles(), at.titles, strict=True):
