@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import ClassVar
 
 os.environ["SDL_VIDEODRIVER"] = "dummy"
 
@@ -19,8 +20,8 @@ from app.scenes import menu
 class Joystick:
     """A pad that is plugged in at a place and calls itself something."""
 
-    there: list[tuple[int, str, bool]] = []  # number, name, whether SDL knows its layout
-    opened: list[int] = []
+    there: ClassVar[list[tuple[int, str, bool]]] = []  # number, name, whether SDL knows its layout
+    opened: ClassVar[list[int]] = []
 
     def __init__(self, index: int) -> None:
         if index >= len(self.there):
@@ -186,6 +187,7 @@ def test_looking_again_finds_what_was_missed(plugs):
     assert pads.release_all() == []
     pads.close()
     assert pads.names == []
+    assert Joystick.opened == []
 
 
 def test_a_machine_without_the_means_has_no_pads(monkeypatch):

@@ -76,8 +76,7 @@ def grid(size: tuple[int, int], count: int) -> Grid:
         rows, across = -(-count // columns), fits[columns]
     else:
         columns = max(1, min(count, (page.width - gap) // (NARROWEST + gap)))
-        across = max(32, widest(columns, 1))
-        rows = max(1, (page.height - gap) // (across + words + gap))
+        rows = max(1, (page.height - gap) // (NARROWEST + words + gap))
         across = max(32, widest(columns, rows))
     return Grid(top, page, bottom, letters, gap, columns, rows, (across, across + words), count)
 
