@@ -13,6 +13,7 @@ from app.game import Game
 from app.gamepad import Gamepads
 from app.hud import Stats
 from app.live import Live, NoWindow
+from app.places import Places
 from app.preview import Previews
 from app.scenes.menu import MenuScene
 from app.scenes.tiles import bars
@@ -31,11 +32,14 @@ class Arcade:
     Raises NoWindow without a display.
     """
 
-    def __init__(self, *, where: str, captures: Path, say: Callable[[str], None]) -> None:
-        self.where, self.captures, self._say = where, captures, say
+    def __init__(self, *, where: str, say: Callable[[str], None]) -> None:
+        self.where, self._say = where, say
         self.dreamed = 0  # frames, over all games
         self._last, self._notice = "", ""
-        self._open_window()
+        try:
+            self.screen = Screen(*MENU_SIZE, bars=bars)
+        except pygame.error as problem:
+            raise NoWindow(str(problem)) from None
         self.pads = Gamepads()
 
     @property
@@ -93,16 +97,9 @@ class Arcade:
     def _play(self, folder: Path, session: Session) -> bool:
         """One game. True if the player left it for the menu, False if the window was closed."""
         library.remember(folder)
-        live = Live(session, title=folder.name, scale=None, fps=None, captures=self.captures)
+        self.pads.look()
+        live = Live(session, title=folder.name, places=Places.usual(folder), screen=self.screen, pads=self.pads)
         tune = session.device.type == "cpu"
         live.play(max_frames=None, tune=tune, first=lambda: None, say=self._say)
         self.dreamed += live.dreamed
-        if live.scene.done:
-            self._open_window()
         return live.scene.done
-
-    def _open_window(self) -> None:
-        try:
-            self.screen = Screen(*MENU_SIZE, bars=bars)
-        except pygame.error as problem:
-            raise NoWindow(str(problem)) from None

@@ -16,9 +16,12 @@ import click
 COMMANDS: dict[str, tuple[str, str]] = {
     "play": ("app.commands.play:play", "play a dreamed game live with the keyboard"),
     "dream": ("app.commands.play:dream", "dream a clip into an MP4, a GIF, an NPZ or a folder of PNGs"),
+    "replay": ("app.commands.replay:replay", "dream a recorded capsule again, watch, film or check it"),
+    "compare": ("app.commands.compare:compare", "show the real game beside the dreamed one, and how long they agree"),
     "worlds": ("app.commands.play:worlds", "list the worlds that can be played"),
     "collect": ("app.commands.collect:collect", "record real games into shards"),
     "inspect": ("app.commands.collect:inspect", "look at a recorded data set"),
+    "browse": ("app.commands.browse:browse", "look through a recorded data set, mark, export and delete episodes"),
     "train": ("app.commands.train:train", "learn a world from shards"),
     "evaluate": ("app.commands.evaluate:evaluate", "measure a world against held-out real play"),
     "make": ("app.commands.make:make", "collect, train and evaluate in one go"),

@@ -87,6 +87,11 @@ class Human:
         """The action of the keys that are down now, or None."""
         return self._resolve(self._held)
 
+    @property
+    def wants(self) -> bool:
+        """A key is down, or was tapped since the last frame."""
+        return self._tap is not None or self.pressed() is not None
+
     def act(self) -> int:
         """The action for the next frame: held keys, else the last tap, else the idle action."""
         action = self.pressed()

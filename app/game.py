@@ -71,4 +71,4 @@ class Game:
         """Wait for the next turn: a scene in which nothing moves needs no more than the idle rate."""
         idle = IDLE_FPS if self.stack[-1].waiting else 0
         self._clock.tick(self.fps if self.fps > 0 else idle)
-        self.stats.fps = self._clock.get_fps()
+        self.stats.turns = self._clock.get_fps()

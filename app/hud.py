@@ -7,17 +7,17 @@ from dataclasses import dataclass
 import pygame
 
 from app import theme
+from app.engine import Engine
 from app.names import ActionNames
-from app.session import Session
 
 CAPS = 8
 
 
 @dataclass(slots=True)
 class Stats:
-    """What only the main loop can measure: frames shown a second, and milliseconds to draw one."""
+    """What only the main loop can measure: turns a second, and milliseconds to draw one."""
 
-    fps: float = 0.0
+    turns: float = 0.0
     draw_ms: float = 0.0
 
 
@@ -72,29 +72,34 @@ def caps(names: ActionNames, at: Layout) -> list[pygame.Rect]:
 class Hud:
     """Draws the bars. It reads the session and changes nothing."""
 
-    def __init__(self, title: str, session: Session, names: ActionNames, stats: Stats) -> None:
-        self.title, self.session, self.names, self.stats = title, session, names, stats
+    def __init__(self, title: str, engine: Engine, names: ActionNames, stats: Stats) -> None:
+        self.title, self.engine, self.names, self.stats = title, engine, names, stats
 
     def numbers(self) -> list[str]:
         """The status line, most wanted first; what does not fit is left out."""
-        session, stats = self.session, self.stats
-        parts = [f"{stats.fps:.0f} FPS", f"model {session.model_ms:.1f} ms", f"draw {stats.draw_ms:.1f} ms"]
+        session, stats, engine = self.engine.session, self.stats, self.engine
+        parts = [f"{engine.rate:.0f} FPS", f"model {session.model_ms:.1f} ms"]
+        parts += [f"late {engine.late}"] * (engine.late > 0) + [f"speed {engine.speed:g} x"] * (engine.speed != 1.0)
         parts += [f"frame {session.steps}", f"seed {session.seed}"]
+        parts += [f"take {session.take.number} of {len(session.takes)}"] * (len(session.takes) > 1)
         if session.sampling is not None:
             parts += [f"steps {session.sampling.steps}", f"temp {session.sampling.temperature:.1f}"]
-        return [*parts, f"start {session.start + 1} of {session.starts}"]
+        return [*parts, f"draw {stats.draw_ms:.1f} ms", f"start {session.start + 1} of {session.starts}"]
 
-    def draw(self, surface: pygame.Surface, lit: set[int], paused: bool) -> Layout:
-        """Both bars. lit: actions whose key is down. Returns the layout, for the picture."""
+    def draw(self, surface: pygame.Surface, lit: set[int], state: str, health: float | None) -> Layout:
+        """Both bars. lit: actions whose key is down; state: a badge such as PAUSED, or nothing; health: of the
+        dream in [0, 1], or None to hide it. Returns the layout, for the picture."""
         at = layout(surface.get_size())
-        self._top(surface, at, paused)
+        self._top(surface, at, state)
+        if health is not None:
+            self._health(surface, at, health)
         pygame.draw.rect(surface, theme.PANEL, at.bottom)
         pygame.draw.line(surface, theme.EDGE, at.bottom.topleft, at.bottom.topright)
         for action, rect in enumerate(caps(self.names, at)):
             self._cap(surface, rect, action, action in lit, at.letters)
         return at
 
-    def _top(self, surface: pygame.Surface, at: Layout, paused: bool) -> None:
+    def _top(self, surface: pygame.Surface, at: Layout, state: str) -> None:
         pygame.draw.rect(surface, theme.PANEL, at.top)
         pygame.draw.line(surface, theme.EDGE, at.top.bottomleft, at.top.bottomright)
         pad, half = at.letters // 2, at.top.height // 2
@@ -104,10 +109,10 @@ class Hud:
         title = theme.fitted(self.title, at.letters + 2, room, theme.SKY)
         place = title.get_rect(midleft=(pad, half * 0.5 + 2))
         surface.blit(title, place)
-        if paused:
-            badge(surface, "PAUSED", at.letters, midleft=(place.right + pad, place.centery))
+        if state:
+            badge(surface, state, at.letters, midleft=(place.right + pad, place.centery))
         else:
-            last = self.session.last_action
+            last = self.engine.session.last_action
             doing = "ready" if last is None else f"dreaming {self.names.title(last)}"
             said = theme.fitted(doing, at.letters, max(1, room - title.get_width() - pad), theme.FAINT)
             surface.blit(said, said.get_rect(midleft=(place.right + pad, place.centery)))
@@ -116,6 +121,13 @@ class Hud:
             parts.pop()
         line = theme.fitted("   ".join(parts), at.letters, at.top.width - 2 * pad)
         surface.blit(line, line.get_rect(midleft=(pad, half * 1.5 - 1)))
+
+    def _health(self, surface: pygame.Surface, at: Layout, health: float) -> None:
+        """A bar under the top bar: full and blue when the dream is sure of itself, short and orange when not."""
+        rail = pygame.Rect(at.top.left, at.top.bottom - max(3, at.letters // 4), at.top.width, max(3, at.letters // 4))
+        pygame.draw.rect(surface, theme.CAP, rail)
+        rail.width = max(2, round(rail.width * health))
+        pygame.draw.rect(surface, theme.SKY if health > 0.5 else theme.GUESS, rail)
 
     def _cap(self, surface: pygame.Surface, rect: pygame.Rect, action: int, lit: bool, letters: int) -> None:
         """One key cap: its number, what the key was found to do, and how sure that is."""

@@ -32,6 +32,24 @@ class Does(enum.Enum):
     WARMER = enum.auto()
     COOLER = enum.auto()
     UNCERTAINTY = enum.auto()
+    HEAL = enum.auto()
+    BACK = enum.auto()
+    TAKES = enum.auto()
+    WHAT_IF = enum.auto()
+    COMPARE = enum.auto()
+    PAINT = enum.auto()
+    CALIBRATE = enum.auto()
+    DIALS = enum.auto()
+    WAIT = enum.auto()
+    SLOWER = enum.auto()
+    FASTER = enum.auto()
+    FIT = enum.auto()
+    QUICK_SAVE = enum.auto()
+    QUICK_LOAD = enum.auto()
+    SLOTS = enum.auto()
+    CAPSULE = enum.auto()
+    RECORD = enum.auto()
+    VIDEO = enum.auto()
     SCREENSHOT = enum.auto()
     FULLSCREEN = enum.auto()
     HELP = enum.auto()
@@ -99,7 +117,27 @@ BINDINGS: tuple[Binding, ...] = (
     ),
     Binding(Does.WARMER, "higher temperature: more surprise", (Key(pygame.K_RIGHTBRACKET, "]"),)),
     Binding(Does.COOLER, "lower temperature: more certain", (Key(pygame.K_LEFTBRACKET, "["),)),
-    Binding(Does.UNCERTAINTY, "show where the world guessed", (Key(pygame.K_u, "U"),)),
+    Binding(
+        Does.BACK, "hold: run the dream backwards; let go: play on from there", (Key(pygame.K_BACKSPACE, "Backspace"),)
+    ),
+    Binding(Does.TAKES, "choose among the takes that going back has made", (Key(pygame.K_t, "T"),)),
+    Binding(Does.WHAT_IF, "hold: what if? one dream for each action; a number enters it", (Key(pygame.K_TAB, "Tab"),)),
+    Binding(Does.COMPARE, "the real game beside the dream", (Key(pygame.K_v, "V"),)),
+    Binding(Does.PAINT, "paint on the frame, then dream on from it", (Key(pygame.K_p, "P"),)),
+    Binding(Does.CALIBRATE, "what each action was found to do", (Key(pygame.K_c, "C"),)),
+    Binding(Does.DIALS, "sliders for the mouse", (Key(pygame.K_o, "O"),)),
+    Binding(Does.WAIT, "wait for key: the dream moves only when you do", (Key(pygame.K_k, "K"),)),
+    Binding(Does.SLOWER, "slow motion", (Key(pygame.K_PAGEDOWN, "PageDown"), Key(pygame.K_COMMA, ","))),
+    Binding(Does.FASTER, "fast motion", (Key(pygame.K_PAGEUP, "PageUp"), Key(pygame.K_SLASH, "/"))),
+    Binding(Does.UNCERTAINTY, "show where the world guessed, and its health", (Key(pygame.K_u, "U"),)),
+    Binding(Does.HEAL, "auto-heal: act when the dream is unsure of itself", (Key(pygame.K_j, "J"),)),
+    Binding(Does.FIT, "picture at whole multiples, or as large as fits", (Key(pygame.K_z, "Z"),)),
+    Binding(Does.QUICK_SAVE, "quick save", (Key(pygame.K_F5, "F5"),)),
+    Binding(Does.QUICK_LOAD, "go on from the quick save", (Key(pygame.K_F9, "F9"),)),
+    Binding(Does.SLOTS, "ten named places to save in", (Key(pygame.K_F6, "F6"),)),
+    Binding(Does.CAPSULE, "write a replay capsule of this dream", (Key(pygame.K_F7, "F7"),)),
+    Binding(Does.RECORD, "record into a data set, stop recording", (Key(pygame.K_F2, "F2"),)),
+    Binding(Does.VIDEO, "film the game with its keys as MP4, stop filming", (Key(pygame.K_F10, "F10"),)),
     Binding(Does.SCREENSHOT, "save a screenshot", (Key(pygame.K_F12, "F12"),)),
     Binding(Does.FULLSCREEN, "full screen, window", (Key(pygame.K_F11, "F11"),)),
     Binding(Does.HELP, "show or hide this page", (Key(pygame.K_h, "H"), Key(pygame.K_F1, "F1"))),
@@ -133,6 +171,15 @@ class Keymap:
     def shown(self, does: enum.Enum) -> str:
         """The first key of a command as it is printed."""
         return next(binding.keys[0].shown for binding in self.bindings if binding.does is does)
+
+
+def typed_digit(code: int) -> int | None:
+    """The digit of a key in the upper row or on the number pad, else None."""
+    if code in (pygame.K_0, pygame.K_KP_0):
+        return 0
+    if pygame.K_1 <= code <= pygame.K_9:
+        return code - pygame.K_0
+    return code - pygame.K_KP_1 + 1 if pygame.K_KP_1 <= code <= pygame.K_KP_9 else None
 
 
 def chosen_keys(path: Path | None = None) -> dict[str, list[str]]:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pygame
+import torch
 
 from app import threads
+from app.engine import Engine
+from app.follow import Follower
 from app.game import Game
+from app.gamepad import Gamepads
 from app.hud import Stats, bars
+from app.places import Places
 from app.scenes.play import PlayScene
 from app.screen import Screen
 from app.session import Session
+
+TURNS = 60.0  # of the loop a second: how soon a key is heard and a new picture shown
+PATIENCE_S = 0.02  # how long a loop without a limit waits for a picture before it listens for keys again
 
 
 class NoWindow(RuntimeError):
@@ -21,24 +28,47 @@ class NoWindow(RuntimeError):
 
 
 class Live:
-    """One evening with one world. fps None takes the game's own rate; raises NoWindow without a display."""
+    """One evening with one world. fps None takes the game's own rate; raises NoWindow without a display.
 
-    def __init__(self, session: Session, *, title: str, scale: int | None, fps: float | None, captures: Path) -> None:
+    screen: a window that is there already and stays; None opens one, and closes it in the end. pads: gamepads, None
+    looks for some. follower: where newer weights come from while one plays.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        title: str,
+        places: Places,
+        scale: int | None = None,
+        fps: float | None = None,
+        screen: Screen | None = None,
+        pads: Gamepads | None = None,
+        follower: Follower | None = None,
+    ) -> None:
         spec, stats = session.world.spec, Stats()
+        self._keeps_window = screen is not None
         try:
-            self.screen = Screen(spec.width, spec.height, bars=bars, scale=scale, title=f"{title} - Dreamcade")
+            self.screen = screen or Screen(
+                spec.width, spec.height, bars=bars, scale=scale, title=f"{title} - Dreamcade"
+            )
         except pygame.error as problem:
             raise NoWindow(str(problem)) from None
         self.session = session
-        self.scene = PlayScene(session, self.screen, stats, title=title, captures=captures)
-        self.game = Game(
-            self.screen, self.scene, stats, fps=spec.fps if fps is None else fps, after_turn=self._after_turn
+        self._pads = pads or Gamepads()
+        self._keeps_pads = pads is not None
+        rate = spec.fps if fps is None else fps
+        self.engine = Engine(session, fps=rate, threaded=True, after_step=self._after_step)
+        self.scene = PlayScene(
+            self.engine, self.screen, stats, title=title, places=places, pads=self._pads, follower=follower
         )
+        turns = max(TURNS, rate) if rate > 0 else 0.0
+        self.game = Game(self.screen, self.scene, stats, fps=turns, after_turn=self._after_turn)
         self._limit: int | None = None
         self._first: Callable[[], None] | None = None
         self._tune, self._watch = False, threads.Watch(1, 1.0)
         self._say: Callable[[str], None] = _silent
-        self._seconds, self._seen = 0.0, 0
+        self._seconds, self._slowed = 0.0, False
 
     @property
     def driver(self) -> str:
@@ -69,6 +99,15 @@ class Live:
             self.game.run()
         finally:
             self._seconds = time.perf_counter() - began
+            self.close()
+
+    def close(self) -> None:
+        """Finish what is being recorded, end the thread, and take away what was opened here."""
+        self.scene.close()
+        self.engine.close()
+        if not self._keeps_pads:
+            self._pads.close()
+        if not self._keeps_window:
             self.screen.close()
 
     def _after_turn(self) -> bool:
@@ -76,14 +115,22 @@ class Live:
             self._first()
             self._first = None
             if self._tune:
-                self._settle()
-        elif self._tune and self.dreamed != self._seen and self._watch.saw(self.session.last_ms):
+                self.engine.work(lambda: threads.settle(self.session.rehearse), self._settled)
+        if self._slowed:
+            self._slowed = False
             self._say("steps became slow with 2 threads: going on with 1")
-        self._seen = self.dreamed
+        if self.game.fps == 0:
+            self.engine.wait(PATIENCE_S)
         return self._limit is None or self.dreamed < self._limit
 
-    def _settle(self) -> None:
-        best, took = threads.settle(self.session.rehearse)
+    def _after_step(self, seconds: float) -> None:
+        """In the thinking thread, whose number of threads this is about."""
+        if self._tune and self._watch.saw(1000.0 * seconds):
+            self._slowed = True
+
+    def _settled(self, found: tuple[int, dict[int, float]]) -> None:
+        best, took = found
+        torch.set_num_threads(best)  # in this thread too, so that capsules tell the truth
         self._watch = threads.Watch(best, took[best])
         times = ", ".join(f"{count}: {ms:.1f} ms" for count, ms in took.items())
         busy = "" if len(took) > 1 else "; the other cores are busy"

@@ -18,7 +18,7 @@ from app.controllers import RandomHeld
 from app.session import picture
 from app.timeline import Frame
 from models import checkpoint
-from models.world import Window, World
+from models.world import State, Window, World
 
 SELECTED_FPS, OTHER_FPS = 8.0, 2.0
 SHARE = 0.25  # of a core that the steps of one world may take
@@ -37,7 +37,8 @@ class Daydream:
         self._clips = clips
         self._luck = torch.Generator().manual_seed(seed)
         self._hand = RandomHeld(len(world.spec.actions), seed)
-        self._begun = 0
+        self._begun, self._steps = 0, 0
+        self._state: State = {}
         self._begin()
 
     def step(self) -> Frame:

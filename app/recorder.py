@@ -1,6 +1,6 @@
 """Frames on disk: MP4, GIF, NPZ, a folder of PNGs, a contact sheet. Each is drafted, then renamed: whole or not there.
 
-Frames arrive one by one, so a dream of any length needs the memory of one frame.
+Frames arrive one by one and leave one by one, so a dream of any length needs the memory of two frames.
 """
 
 from __future__ import annotations
@@ -34,17 +34,20 @@ def kind_of(out: str | Path) -> str:
     return suffix[1:]
 
 
-def record(out: str | Path, frames: Iterable[Frame], actions: Sequence[int], fps: float) -> Path:
+def record(
+    out: str | Path, frames: Iterable[Frame], actions: Sequence[int], fps: float, *, scale: int | None = None
+) -> Path:
     """Write N + 1 frames, uint8 [H, W, 3], and the N actions between them; the kind follows from the name.
 
-    Only NPZ keeps the actions. Raises ValueError for an unknown kind, OSError where nothing can be written.
+    Only NPZ keeps the actions. scale: pixels of an MP4 or a GIF for one of the frame, None for 4 and 3; an MP4
+    needs sides that are even then. Raises ValueError for an unknown kind, OSError where nothing can be written.
     """
     kind, path = kind_of(out), Path(out)
     if kind == "folder" and path.is_dir() and any(path.iterdir()):
         raise ValueError(f"folder {path} is not empty; choose another --out")
     write: Callable[[Path], None] = {
-        "mp4": lambda draft: _mp4(draft, frames, fps),
-        "gif": lambda draft: _gif(draft, frames, fps),
+        "mp4": lambda draft: _mp4(draft, frames, fps, scale or MP4_SCALE),
+        "gif": lambda draft: _gif(draft, frames, fps, scale or GIF_SCALE),
         "npz": lambda draft: _npz(draft, frames, actions),
         "folder": lambda draft: _folder(draft, frames),
     }[kind]
@@ -106,14 +109,14 @@ def _draft(path: Path) -> Iterator[Path]:
             draft.unlink()
 
 
-def _mp4(draft: Path, frames: Iterable[Frame], fps: float) -> None:
+def _mp4(draft: Path, frames: Iterable[Frame], fps: float, scale: int) -> None:
     import cv2
 
     writer, count = None, 0
     try:
         for frame in frames:
             count += 1
-            big = enlarge(frame, MP4_SCALE)  # a multiple of 4 is even, as the codec wants it
+            big = enlarge(frame, scale)
             if writer is None:
                 fourcc = cv2.VideoWriter.fourcc(*"mp4v")
                 writer = cv2.VideoWriter(str(draft), fourcc, fps, (big.shape[1], big.shape[0]))
@@ -130,13 +133,36 @@ def _mp4(draft: Path, frames: Iterable[Frame], fps: float) -> None:
         raise OSError(f"only {found} of {count} frames arrived; is the disk full?")
 
 
-def _gif(draft: Path, frames: Iterable[Frame], fps: float) -> None:
-    from PIL import Image
+def _gif(draft: Path, frames: Iterable[Frame], fps: float, scale: int) -> None:
+    """Block by block, each frame only where it changed: Pillow's own way keeps all frames in memory."""
+    from PIL import GifImagePlugin, Image
 
-    pictures = (Image.fromarray(enlarge(frame, GIF_SCALE)) for frame in frames)
-    first = next(pictures)
     pause = max(20, round(100.0 / fps) * 10)  # GIF counts in hundredths of a second; below two, viewers slow down
-    first.save(draft, format="GIF", save_all=True, append_images=pictures, duration=pause, loop=0)
+    before: Frame | None = None
+    with draft.open("wb") as file:
+        for frame in frames:
+            top, left, bottom, right = _changed(before, frame)
+            picture = Image.fromarray(enlarge(frame[top:bottom, left:right], scale))
+            paletted = picture.convert("P", palette=Image.Palette.ADAPTIVE)
+            if before is None:
+                file.writelines(GifImagePlugin.getheader(paletted, info={"loop": 0, "duration": pause})[0])
+            block = {"duration": pause, "include_color_table": before is not None}  # the first one's is the header's
+            file.writelines(GifImagePlugin.getdata(paletted, (left * scale, top * scale), **block))
+            before = frame
+        if before is None:
+            raise ValueError("a GIF needs at least one frame, found none")
+        file.write(b";")
+
+
+def _changed(before: Frame | None, frame: Frame) -> tuple[int, int, int, int]:
+    """The smallest rectangle outside of which nothing changed: top, left, bottom, right; a pixel at least."""
+    if before is None:
+        return 0, 0, frame.shape[0], frame.shape[1]
+    differs = (before != frame).any(axis=2)
+    rows, columns = np.flatnonzero(differs.any(axis=1)), np.flatnonzero(differs.any(axis=0))
+    if not len(rows):
+        return 0, 0, 1, 1
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
 def _npz(draft: Path, frames: Iterable[Frame], actions: Sequence[int]) -> None:

@@ -17,10 +17,12 @@ LARGEST_SCALE = 8
 USUAL_WIDTH, MARGIN = 640, 16
 
 
-def fit(width: int, height: int, area: pygame.Rect) -> pygame.Rect:
-    """The largest whole multiple of a picture inside an area, centred; once its size if the area is too small."""
-    scale = max(1, min(area.width // width, area.height // height))
-    rect = pygame.Rect(0, 0, width * scale, height * scale)
+def fit(width: int, height: int, area: pygame.Rect, whole: bool = True) -> pygame.Rect:
+    """The largest multiple of a picture inside an area, centred: a whole one, once its size where the area is too
+    small; or, with `whole` off, any."""
+    scale = min(area.width / width, area.height / height)
+    scale = max(1, int(scale)) if whole else max(0.1, scale)
+    rect = pygame.Rect(0, 0, round(width * scale), round(height * scale))
     rect.center = area.center
     return rect
 
@@ -54,6 +56,7 @@ class Screen:
         pygame.display.set_mode(size, pygame.RESIZABLE)
         self._windowed = size
         self._full = False
+        self.whole = True  # pictures at whole multiples of their size
 
     @property
     def surface(self) -> pygame.Surface:
@@ -72,7 +75,7 @@ class Screen:
     def show(self, frame: NDArray[np.uint8], area: pygame.Rect) -> pygame.Rect:
         """Draw a frame, uint8 [H, W, 3], into an area. Returns where it landed."""
         height, width = frame.shape[:2]
-        rect = fit(width, height, area)
+        rect = fit(width, height, area, self.whole)
         picture = pygame.image.frombuffer(frame.tobytes(), (width, height), "RGB")
         self._blit(picture, rect, area)
         return rect

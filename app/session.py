@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,9 +24,10 @@ TIMES = 30  # steps in the running mean of the model's time
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """A step that was thought and not yet taken: the state after `action` from the state `source`."""
+    """A step that was thought and not yet taken: the state after `action` from the state `source`, under dials."""
 
     source: State
+    dials: Dials
     action: int
     state: State
     frame: Frame
@@ -67,6 +68,7 @@ class Session:
         self.frame: Frame = np.zeros((1, 1, 3), np.uint8)
         self.steps = 0
         self.takes: list[Take] = []
+        self.take: Take  # the present one, made by `reset`
         self._made = 0
         self.reset(start=start)
 
@@ -124,6 +126,12 @@ class Session:
         self.world = _dialled(self.world, sampling)
         self.take.turn(self.dials)
 
+    def twin(self) -> Session:
+        """Another playthrough of the same world, from the same start, with the same dials."""
+        return Session(
+            self.world, self._starts, seed=self.seed, start=self.start, device=self.device, world_id=self.world_id
+        )
+
     def reset(self, start: int | None = None, seed: int | None = None) -> None:
         """Begin anew: from clip `start` (None: the same one), with `seed` (None: the same one). Takes are kept."""
         if start is not None:
@@ -142,6 +150,15 @@ class Session:
             frame = picture(self.world.render(state))
         self._open(self.steps if step is None else step, state, frame, origin, self.take if step is None else None)
 
+    def change_world(self, world: World, world_id: str) -> None:
+        """Go on from the last frames with other weights of the same kind. The takes of before are forgotten: they
+        cannot be dreamed again."""
+        clip = self.recent(world.spec.context)
+        sampling = self.sampling
+        self.world = _dialled(world, sampling) if sampling is not None and isinstance(world, Samples) else world
+        self.world_id, self.takes = world_id, []
+        self.begin(Origin(clip, "sync"), step=self.steps)
+
     def reseed(self, seed: int) -> None:
         """Go on from the present frame with other luck."""
         self.seed = seed
@@ -154,17 +171,26 @@ class Session:
         return thought.frame
 
     def think(self, action: int) -> Thought:
-        """What the next frame would be; nothing changes. May run in another thread."""
+        """What the next frame would be; nothing changes."""
+        return self.plan(action)()
+
+    def plan(self, action: int) -> Callable[[], Thought]:
+        """The work of thinking the next step, from what is present now, to be done in any thread."""
         ids = len(self.world.spec.actions)
         if not 0 <= action < ids:
             raise ValueError(f"action {action} is outside [0, {ids})")
-        source, rng, began = self.state, generator(self.seed, self.steps, self.device), time.perf_counter()
-        state, frame = self._dream(self.world, source, action, rng)
-        return Thought(source, action, state, frame, time.perf_counter() - began)
+        world, source, dials, rng = self.world, self.state, self.dials, generator(self.seed, self.steps, self.device)
+
+        def think() -> Thought:
+            began = time.perf_counter()
+            state, frame = self._dream(world, source, action, rng)
+            return Thought(source, dials, action, state, frame, time.perf_counter() - began)
+
+        return think
 
     def accept(self, thought: Thought) -> bool:
-        """Take the step that was thought. False, and nothing happens, if the present is another one by now."""
-        if thought.source is not self.state:
+        """Take the step that was thought. False, and nothing happens, if present or dials are other ones by now."""
+        if thought.source is not self.state or thought.dials != self.dials:
             return False
         self.state, self.frame = thought.state, thought.frame
         self.take.add(thought.action, thought.state, thought.frame)
@@ -194,17 +220,35 @@ class Session:
         lack = frames - len(joined)
         return torch.cat([joined[:1].expand(lack, -1, -1, -1), joined]) if lack > 0 else joined[-frames:]
 
-    def branch(self, step: int) -> Take:
-        """Go back to an earlier step of what led here and make a new take of what follows."""
-        if not self.oldest <= step <= self.steps:
-            raise ValueError(f"step {step} is outside [{self.oldest}, {self.steps}]")
+    def branch(self, step: int, state: State | None = None) -> Take:
+        """Go back to an earlier step of what led here and make a new take of what follows.
+
+        state: what `recall` gave for this step, where it was asked before.
+        """
         if step == self.steps:
             return self.take
+        state = self.recall(step) if state is None else state
         source = self.take.at(step)
-        state, dials = self._recall(source, step), source.dials_at(step)
-        self._adopt(dials)
+        self._adopt(source.dials_at(step))
         self._open(step, state, source.frame(step), None, source)
         return self.take
+
+    def recall(self, step: int) -> State:
+        """The state at an earlier step, dreamed again from the last one kept before it; nothing changes.
+
+        May run in another thread.
+        """
+        if not self.oldest <= step <= self.steps:
+            raise ValueError(f"step {step} is outside [{self.oldest}, {self.steps}]")
+        take = self.take.at(step)
+        kept = take.before(step)
+        state = take.states[kept]
+        for at in range(kept, step):
+            dials = take.dials_at(at)
+            world = self.world if dials.sampling is None else _dialled(self.world, dials.sampling)
+            rng = generator(dials.seed, at, self.device)
+            state, _ = self._dream(world, state, take.actions[at - take.begin], rng)
+        return state
 
     def enter(self, number: int) -> None:
         """Go on at the end of another take."""
@@ -241,17 +285,6 @@ class Session:
         with torch.inference_mode():
             after = world.step(state, torch.tensor([action], device=self.device), rng)
             return after, picture(world.render(after))
-
-    def _recall(self, take: Take, step: int) -> State:
-        """The state at a step of a take, dreamed again from the last one kept before it."""
-        kept = take.before(step)
-        state = take.states[kept]
-        for at in range(kept, step):
-            dials = take.dials_at(at)
-            world = self.world if dials.sampling is None else _dialled(self.world, dials.sampling)
-            rng = generator(dials.seed, at, self.device)
-            state, _ = self._dream(world, state, take.actions[at - take.begin], rng)
-        return state
 
     def _adopt(self, dials: Dials) -> None:
         self.seed = dials.seed

@@ -149,8 +149,9 @@ def _short(value: Any) -> str:
 def _rate(figure: Any) -> float | None:
     """The value of a measured share, or None where it was not measured or is none."""
     value = _mapping(figure).get("value")
-    known = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if known and 0.0 <= value <= 1.0 else None
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0.0 <= value <= 1.0:
+        return None
+    return float(value)
 
 
 def _megabytes(folder: Path) -> float:

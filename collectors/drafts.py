@@ -53,10 +53,11 @@ def remove_drafts(folder: Path) -> None:
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
+def only_writer(folder: Path, advice: str = "wait for it or choose another --out") -> Iterator[None]:
     """Make a folder and hold its lock; the system lets go of it when the process ends, however it ends.
 
-    Raises OSError when the folder cannot be made or written, or another process is writing there.
+    Raises OSError when the folder cannot be made or written, or another process is writing there; advice: what
+    one can do about that.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,5 +68,5 @@ def only_writer(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise OSError(f"another process is recording into {folder}; wait for it or choose another --out") from error
+            raise OSError(f"another process is recording into {folder}; {advice}") from error
         yield

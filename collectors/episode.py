@@ -1,4 +1,4 @@
-"""An episode of real play: what was seen, what was pressed, what came of it. Checked when made."""
+"""An episode of play, real or dreamed: what was seen, what was pressed, what came of it. Checked when made."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+SOURCES = ("real", "dream")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,7 +17,12 @@ class Episode:
     frames: uint8 [T+1, H, W, 3]; actions: int64 [T], `actions[t]` turned `frames[t]` into
     `frames[t + 1]`; rewards: float32 [T]; ends: bool [T], true where the game itself was over;
     objects: float32 [T+1, K, 3], (visible, y, x) of each named object in pixels of the stored
-    frame, or None; for scoring only. seed: the emulator's and the behaviour's seed.
+    frame, or None; for scoring only. seed: the emulator's and the behaviour's seed, or a number that is the
+    episode's own. latent: int64 [T], the latent action that was pressed or read off, -1 where nobody knows, or
+    None; source: "real" or "dream"; world: the id of the world that dreamed it, "" for real play.
+
+    In a dream nobody presses real actions: `actions` are then what a player of the real game would have pressed,
+    see app/subjects.py.
     """
 
     frames: NDArray[np.uint8]
@@ -25,6 +32,9 @@ class Episode:
     objects: NDArray[np.float32] | None = None
     seed: int = 0
     behaviour: str = ""
+    latent: NDArray[np.int64] | None = None
+    source: str = "real"
+    world: str = ""
 
     def __post_init__(self) -> None:
         steps = len(self.actions)
@@ -48,6 +58,14 @@ class Episode:
             if self.objects.dtype != np.float32 or len(shape) != 3 or shape[0] != steps + 1 or shape[2] != 3:
                 found = f"{self.objects.dtype} {list(shape)}"
                 raise ValueError(f"episode objects must be float32 [{steps + 1}, K, 3], found {found}")
+        if self.latent is not None:
+            if self.latent.dtype != np.int64 or self.latent.shape != (steps,):
+                found = f"{self.latent.dtype} {list(self.latent.shape)}"
+                raise ValueError(f"episode latent must be int64 [{steps}], found {found}")
+            if self.latent.min() < -1:
+                raise ValueError(f"episode latent must be ids, or -1 for unknown, found {self.latent.min()}")
+        if self.source not in SOURCES:
+            raise ValueError(f"episode source must be one of {', '.join(SOURCES)}, found {self.source!r}")
 
     @property
     def steps(self) -> int:

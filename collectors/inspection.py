@@ -19,14 +19,18 @@ def inspect_dataset(dataset: Dataset) -> dict[str, Any]:
     """Counts, returns, actions, splits and bytes of a data set; plain values, fit for JSON.
 
     `returns` has, for each behaviour, its number of episodes and the mean, lowest and highest sum of
-    rewards; `actions` counts action ids by name; `bytes` is what the shards take on disk and
-    `raw_bytes` what the frames would take in memory.
+    rewards; `actions` counts action ids by name, `latents` latent ones where they are known; `sources` counts
+    real and dreamed episodes and `worlds` names the worlds that dreamed; `bytes` is what the shards take on disk
+    and `raw_bytes` what the frames would take in memory.
     """
     manifest = dataset.manifest
     actions = np.zeros(len(manifest.action_names), np.int64)
+    latents = np.zeros(len(manifest.latent_names), np.int64)
     returns: dict[str, list[float]] = {}
     for index in range(len(manifest.shards)):
-        columns = dataset.columns(index, ("actions", "rewards"))
+        columns = dataset.columns(index, ("actions", "rewards", *(("latent",) if len(latents) else ())))
+        if len(latents):
+            latents += np.bincount(columns["latent"] + 1, minlength=len(latents) + 1)[1:]
         actions += np.bincount(columns["actions"], minlength=len(actions))
         for ref in (ref for ref in dataset.episodes if ref.shard == index):
             first = ref.start - ref.index
@@ -45,11 +49,15 @@ def inspect_dataset(dataset: Dataset) -> dict[str, Any]:
         "frames": manifest.frames,
         "steps": manifest.steps,
         "steps_requested": manifest.frames_requested,
+        "dropped": {"episodes": len(manifest.dropped), "steps": manifest.recorded_steps - manifest.steps},
         "behaviour": manifest.behaviour,
         "seed": manifest.seed,
         "objects": list(manifest.object_names),
         "returns": {name: _summary(values) for name, values in sorted(returns.items())},
         "actions": dict(zip(manifest.action_names, actions.tolist(), strict=True)),
+        "latents": dict(zip(manifest.latent_names, latents.tolist(), strict=True)),
+        "sources": {"real": manifest.episodes - manifest.dreamed, "dream": manifest.dreamed},
+        "worlds": sorted({ref.world for ref in dataset.episodes} - {""}),
         "splits": splits,
         "bytes": sum((dataset.folder / shard.file).stat().st_size for shard in manifest.shards),
         "raw_bytes": manifest.frames * manifest.height * manifest.width * 3,

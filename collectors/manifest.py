@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass, fields
+from itertools import count
 from pathlib import Path
 from typing import Any
+
+from collectors.episode import SOURCES
 
 FORMAT = 1
 KIND = "dreamcade-dataset"
 NAME = "manifest.json"
 MOST_BYTES = 64 << 20
+OPTIONAL = ("latent_names", "dropped", "sources", "worlds")  # fields that are written only where they say something
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardInfo:
-    """One shard. frames = steps + episodes; seeds and behaviours have one entry an episode."""
+    """One shard. frames = steps + episodes; seeds and behaviours have one entry an episode.
+
+    sources, worlds: one entry an episode too, see `Episode`, or none where all is real play.
+    """
 
     file: str
     sha256: str
@@ -26,13 +33,26 @@ class ShardInfo:
     first_episode: int
     seeds: tuple[int, ...]
     behaviours: tuple[str, ...]
+    sources: tuple[str, ...] = ()
+    worlds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dropped:
+    """An episode that was recorded and taken out again by a person."""
+
+    seed: int
+    steps: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
     """A data set: how it was recorded and its shards in order. Same command, same manifest, byte for byte.
 
-    frames_requested counts transitions. versions: of ale_py, numpy and h5py.
+    frames_requested counts transitions. versions: of ale_py, numpy and h5py. latent_names: names of the latent
+    actions whose ids are in the column `latent`; where there are none, there is no such column. dropped: what
+    was taken out since; a recording that goes on counts it as done. A set from which nothing was dropped does
+    not mention it.
     """
 
     game: str
@@ -51,6 +71,8 @@ class Manifest:
     versions: dict[str, str]
     complete: bool = False
     shards: tuple[ShardInfo, ...] = ()
+    latent_names: tuple[str, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -67,14 +89,45 @@ class Manifest:
         """Episodes in all shards."""
         return sum(shard.episodes for shard in self.shards)
 
+    @property
+    def dreamed(self) -> int:
+        """Episodes that a world dreamed."""
+        return sum(shard.sources.count("dream") for shard in self.shards)
+
+    @property
+    def recorded_steps(self) -> int:
+        """Transitions in all shards and those dropped since: how far the recording has come."""
+        return self.steps + sum(episode.steps for episode in self.dropped)
+
+    @property
+    def recorded_episodes(self) -> int:
+        """Episodes in all shards and those dropped since; the next one to record has this number."""
+        return self.episodes + len(self.dropped)
+
+    @property
+    def free_number(self) -> int:
+        """The lowest number that no shard's file has; how many shards there are, if none was ever rewritten."""
+        taken = {shard.file for shard in self.shards}
+        return next(number for number in count() if shard_name(number) not in taken)
+
     def to_json(self) -> str:
         """The text of manifest.json."""
-        return json.dumps({"format": FORMAT, "kind": KIND, **asdict(self)}, indent=1) + "\n"
+        body = asdict(self)
+        for table in (body, *body["shards"]):
+            for name in OPTIONAL:
+                if not table.get(name):
+                    table.pop(name, None)
+        return json.dumps({"format": FORMAT, "kind": KIND, **body}, indent=1) + "\n"
 
     def differences(self, other: Manifest) -> list[str]:
         """The names of the fields in which two recordings differ, progress aside."""
-        names = (field.name for field in fields(self) if field.name not in ("complete", "shards"))
+        names = (field.name for field in fields(self) if field.name not in ("complete", "shards", "dropped"))
         return [name for name in names if getattr(self, name) != getattr(other, name)]
+
+
+def shard_name(number: int) -> str:
+    """The file of a shard: 0 → 00000.h5."""
+    return f"{number:05d}.h5"
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -125,6 +178,10 @@ def parse_manifest(found: Any, path: str = NAME) -> Manifest:
         versions=versions,
         complete=_get(found, "complete", bool, path),
         shards=shards,
+        latent_names=_optional(found, "latent_names", path),
+        dropped=tuple(
+            _parse_dropped(episode, path) for episode in _get({"dropped": [], **found}, "dropped", list, path)
+        ),
     )
     if not 0 < manifest.fps <= 1000 or not manifest.action_names or max(manifest.height, manifest.width) > 4096:
         raise ValueError(f"{path}: frame size, fps or action names make no sense; record the data set again")
@@ -142,13 +199,24 @@ def _parse_shard(found: Any, index: int, path: str) -> ShardInfo:
         first_episode=_number(found, "first_episode", path, least=0),
         seeds=tuple(_number({"seeds": seed}, "seeds", path, least=0) for seed in seeds),
         behaviours=_names(found, "behaviours", path),
+        sources=_optional(found, "sources", path),
+        worlds=_optional(found, "worlds", path),
     )
     if not re.fullmatch(r"\d{5}\.h5", shard.file):
         raise ValueError(f"{path}: shard file should be named like 00000.h5, found {shard.file!r}")
     counts = {len(shard.seeds), len(shard.behaviours), shard.frames - shard.steps}
     if counts != {shard.episodes}:
         raise ValueError(f"{path}: {shard.file} has {shard.episodes} episodes, its counts say {sorted(counts)}")
+    told = {len(shard.sources), len(shard.worlds)} - {0}
+    if not told <= counts or not set(shard.sources) <= set(SOURCES):
+        raise ValueError(f"{path}: {shard.file} should name {' or '.join(SOURCES)} and a world for each episode")
     return shard
+
+
+def _parse_dropped(found: Any, path: str) -> Dropped:
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: a dropped episode should be an object, found {type(found).__name__}")
+    return Dropped(seed=_number(found, "seed", path, least=0), steps=_number(found, "steps", path, least=1))
 
 
 def _get(found: dict[str, Any], name: str, kind: type | tuple[type, ...], path: str) -> Any:
@@ -162,6 +230,10 @@ def _number(found: dict[str, Any], name: str, path: str, least: int) -> int:
     if isinstance(value, bool) or not least <= value < 2**62:
         raise ValueError(f"{path}: '{name}' must be a whole number of at least {least}, found {value}")
     return int(value)
+
+
+def _optional(found: dict[str, Any], name: str, path: str) -> tuple[str, ...]:
+    return _names(found, name, path) if name in found else ()
 
 
 def _names(found: dict[str, Any], name: str, path: str) -> tuple[str, ...]:

@@ -97,7 +97,8 @@ def collect(config: CollectConfig, out: Path, progress: Progress | None = None) 
 
     `progress(done, total)` is called after every episode, in transitions. Exactly `config.frames`
     transitions are recorded; the last episode is cut for that. Two runs of the same config give the
-    same bytes, with any number of workers and however often they were interrupted. Raises ValueError
+    same bytes, with any number of workers and however often they were interrupted. Episodes that were
+    dropped from the folder by hand count as recorded and are not played again. Raises ValueError
     when the folder holds another recording, OSError when it cannot be written.
     """
     game = game_named(config.game, config.size, config.pooled)
@@ -107,9 +108,9 @@ def collect(config: CollectConfig, out: Path, progress: Progress | None = None) 
         remove_drafts(out)
         manifest = _continue_from(planned, out)
         if manifest.complete:
-            tell(manifest.steps, config.frames)
+            tell(manifest.recorded_steps, config.frames)
             return manifest
-        with closing(_episodes(config, game, manifest.episodes)) as episodes:
+        with closing(_episodes(config, game, manifest.recorded_episodes)) as episodes:
             return _record(config, manifest, out, episodes, tell)
 
 
@@ -154,7 +155,7 @@ def _record(
     config: CollectConfig, manifest: Manifest, out: Path, episodes: Iterator[Episode], tell: Progress
 ) -> Manifest:
     """Pack episodes into shards until the transitions are together."""
-    done, waiting = manifest.steps, list[Episode]()
+    done, waiting = manifest.recorded_steps, list[Episode]()
     tell(done, config.frames)
     for episode in episodes:
         episode = _cut(episode, config.frames - done)
@@ -163,7 +164,7 @@ def _record(
         tell(done, config.frames)
         complete = done == config.frames
         if complete or sum(len(one.frames) for one in waiting) >= config.shard_frames:
-            shard = write_shard(out, len(manifest.shards), waiting, manifest.episodes)
+            shard = write_shard(out, manifest.free_number, waiting, manifest.episodes)
             manifest = replace(manifest, shards=(*manifest.shards, shard), complete=complete)
             publish(out / NAME, manifest.to_json().encode())
             waiting = []
@@ -182,6 +183,7 @@ def _cut(episode: Episode, steps: int) -> Episode:
         rewards=episode.rewards[:steps],
         ends=episode.ends[:steps],
         objects=None if episode.objects is None else episode.objects[: steps + 1],
+        latent=None if episode.latent is None else episode.latent[:steps],
     )
 
 

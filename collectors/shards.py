@@ -8,6 +8,7 @@ A shard holds whole episodes one after the other in flat columns:
     ends     bool    [steps]
     starts   int64   [episodes]                    the index of each episode's first frame
     objects  float32 [steps + episodes, K, 3]      only where the game names objects
+    latent   int64   [steps]                       only where the manifest names latent actions; -1: unknown
 
 An episode has one frame more than it has actions, so the actions of episode e start at
 `starts[e] - e`. Shards are shared between people: nothing in a file is believed before it is checked.
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 
 from collectors.drafts import publish
 from collectors.episode import Episode
-from collectors.manifest import Manifest, ShardInfo, read_manifest
+from collectors.manifest import Manifest, ShardInfo, read_manifest, shard_name
 
 CHUNK = 16  # frames: what a training window touches
 MOST_CHUNK_BYTES = 64 << 20
@@ -43,7 +44,8 @@ def write_shard(folder: Path, index: int, episodes: Sequence[Episode], first_epi
     The same episodes give the same bytes. Raises OSError with one line when the disk refuses.
     """
     content = _pack(episodes)
-    path = folder / f"{index:05d}.h5"
+    real = all(episode.source == "real" and not episode.world for episode in episodes)
+    path = folder / shard_name(index)
     publish(path, content)
     return ShardInfo(
         file=path.name,
@@ -54,6 +56,8 @@ def write_shard(folder: Path, index: int, episodes: Sequence[Episode], first_epi
         first_episode=first_episode,
         seeds=tuple(episode.seed for episode in episodes),
         behaviours=tuple(episode.behaviour for episode in episodes),
+        sources=() if real else tuple(episode.source for episode in episodes),
+        worlds=() if real else tuple(episode.world for episode in episodes),
     )
 
 
@@ -84,6 +88,9 @@ def _pack(episodes: Sequence[Episode]) -> bytes:
         objects = [episode.objects for episode in episodes if episode.objects is not None]
         if len(objects) == len(episodes):
             columns["objects"] = np.concatenate(objects)
+        latent = [episode.latent for episode in episodes if episode.latent is not None]
+        if len(latent) == len(episodes):
+            columns["latent"] = np.concatenate(latent)
         for name, column in columns.items():
             file.create_dataset(name, data=column, compression="gzip", compression_opts=1, track_times=False)
     return buffer.getvalue()
@@ -99,6 +106,8 @@ class EpisodeRef:
     behaviour: str
     start: int
     frames: int
+    source: str = "real"
+    world: str = ""
 
     @property
     def steps(self) -> int:
@@ -163,6 +172,9 @@ class Dataset:
                 objects=file["objects"][seen] if self.manifest.object_names else None,
                 seed=ref.seed,
                 behaviour=ref.behaviour,
+                latent=file["latent"][done] if self.manifest.latent_names else None,
+                source=ref.source,
+                world=ref.world,
             )
         except (OSError, RuntimeError) as error:
             raise _damaged(self.folder / self.manifest.shards[ref.shard].file) from error
@@ -213,6 +225,8 @@ class Dataset:
                 behaviour=shard.behaviours[episode],
                 start=int(starts[episode]),
                 frames=int(lengths[episode]),
+                source=shard.sources[episode] if shard.sources else "real",
+                world=shard.worlds[episode] if shard.worlds else "",
             )
             for episode in range(shard.episodes)
         ]
@@ -262,18 +276,27 @@ def _checked_starts(file: h5py.File, path: Path, shard: ShardInfo, manifest: Man
     }
     if manifest.object_names:
         columns["objects"] = (np.float32, (frames, len(manifest.object_names), 3))
+    if manifest.latent_names:
+        columns["latent"] = (np.int64, (steps,))
     try:
         for name, (dtype, shape) in columns.items():
             _check_column(file, name, np.dtype(dtype), shape, path)
         starts, actions = file["starts"][()], file["actions"][()]
+        latent = file["latent"][()] if manifest.latent_names else None
     except (OSError, RuntimeError, KeyError) as error:
         raise _damaged(path) from error
     if starts[0] != 0 or np.any(np.diff(starts, append=frames) < 2):
         raise ValueError(f"shard {path}: starts must rise from 0 by two frames or more; {REMEDY}")
-    if actions.min() < 0 or actions.max() >= len(manifest.action_names):
-        worst = actions.min() if actions.min() < 0 else actions.max()
-        raise ValueError(f"shard {path}: action {worst} is outside [0, {len(manifest.action_names)}); {REMEDY}")
+    _check_ids("action", actions, 0, len(manifest.action_names), path)
+    if latent is not None:
+        _check_ids("latent action", latent, -1, len(manifest.latent_names), path)
     return np.asarray(starts, np.int64)
+
+
+def _check_ids(what: str, ids: NDArray[np.int64], least: int, stop: int, path: Path) -> None:
+    if ids.min() < least or ids.max() >= stop:
+        worst = ids.min() if ids.min() < least else ids.max()
+        raise ValueError(f"shard {path}: {what} {worst} is outside [{least}, {stop}); {REMEDY}")
 
 
 def _check_column(file: h5py.File, name: str, dtype: np.dtype[Any], shape: tuple[int, ...], path: Path) -> None:

@@ -12,10 +12,12 @@ import pytest
 from test_app_doubles import HEIGHT, WIDTH, CountingWorld, PlainWorld, clips, spec
 
 from app import hud, theme
+from app.engine import Engine
 from app.game import Game
 from app.hud import Stats
 from app.keymap import BINDINGS, Does, Keymap
 from app.live import Live
+from app.places import Places
 from app.scenes.help import HelpScene
 from app.scenes.play import PlayScene
 from app.screen import Screen, fit, window_size
@@ -30,7 +32,8 @@ class Table:
         self.session = Session(world or CountingWorld(), clips(), seed=4, start=0)
         self.stats = Stats()
         self.screen = Screen(WIDTH, HEIGHT, bars=hud.bars)
-        self.scene = PlayScene(self.session, self.screen, self.stats, title="block", captures=tmp_path / "captures")
+        self.engine = Engine(self.session)
+        self.scene = PlayScene(self.engine, self.screen, self.stats, title="block", places=Places.within(tmp_path))
         self.game = Game(self.screen, self.scene, self.stats, fps=0)
 
     def down(self, *keys: int) -> None:
@@ -291,7 +294,7 @@ def test_windows_fit_the_desktop():
 
 def test_live_counts_frames_announces_the_first_and_stops(tmp_path):
     heard: list[str] = []
-    live = Live(Session(CountingWorld(), clips()), title="block", scale=None, fps=0, captures=tmp_path)
+    live = Live(Session(CountingWorld(), clips()), title="block", scale=None, fps=0, places=Places.within(tmp_path))
     live.play(max_frames=6, tune=True, first=lambda: heard.append("first"), say=heard.append)
     assert live.dreamed == 6
     assert heard[0] == "first"

@@ -195,7 +195,7 @@ def lagged_counts(plays: Sequence[Track], lag: int, codes: int, actions: int) ->
     """How often each code was read `lag` steps after each real action: int64 [codes, actions]."""
     total = np.zeros((codes, actions), np.int64)
     for track in plays:
-        pressed = track.actions[: len(track.actions) - lag]
+        pressed = track.actions[: max(0, len(track.actions) - lag)]
         total += count_table(track.codes[lag:], pressed, codes, actions)
     return total
 

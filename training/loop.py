@@ -50,13 +50,15 @@ class LoopConfig:
 class Part:
     """Something trainable. `loss(rng, progress)` draws a batch with rng and returns the loss and logs;
     `preview(module)` draws a picture uint8 [C, H, W] of what was learned, or None; codes: how many there are of
-    those whose perplexity it logs."""
+    those whose perplexity it logs; `kept(module, step)` is called after each checkpoint. Preview and kept get the
+    averaged weights and may not touch torch's global luck, or a resumed run would differ."""
 
     name: str
     module: nn.Module
     loss: Callable[[np.random.Generator, float], tuple[Tensor, Logs]]
     preview: Callable[[nn.Module], Tensor | None] | None = None
     codes: int | None = None
+    kept: Callable[[nn.Module, int], None] | None = None
 
 
 class NotFinite(FloatingPointError):
@@ -96,6 +98,8 @@ def train_part(part: Part, config: LoopConfig, run: Run, seed: int, autocast: bo
             if (step + 1) % config.keep_every == 0 and step + 1 < config.steps:
                 _keep(part, optimiser, average, meter, run, rng, step + 1)
                 _picture(part, average, run, step + 1)
+                if part.kept is not None:
+                    part.kept(average.module, step + 1)
     except KeyboardInterrupt as error:
         _keep_interrupted(part, run)
         raise Interrupted(f"stopped; go on with --resume --run {run.folder}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from training.loop import LoopConfig, Part, train_part
 from training.presets import Experiment
 from training.previews import code_sheet, dream_sheet, reconstruction_sheet
 from training.runs import Run
+from training.snapshots import LATEST, Snapshots, named, provisional_table
 from training.token_cache import TokenCache, read_codes, tokenize
 from training.windows import Windows
 
@@ -99,9 +100,8 @@ class Pipeline:
     def finish(self, folder: Path, extra: dict[str, Any]) -> Path:
         """Measure what the codes do, choose start clips, and write the world."""
         self.world.eval()
-        table = measure_action_table(self.world, self.data.train)
-        names = tuple(f"latent {code} · {label}" for code, label in enumerate(table.labels))
-        world = self.world.with_spec(replace(self.world.spec, table=table, actions=names))
+        table = measure_action_table(self.world, self.data.train.real())
+        world = self.world.with_spec(named(self.world.spec, table))
         facts = facts_of(self.experiment, self.data, self.run.minutes(), extra)
         starts = start_clips(self.data.held_out, world.spec.context)
         return save_world(world, folder, facts, starts, write_card(world.spec, facts))
@@ -173,11 +173,25 @@ class Pipeline:
             assert isinstance(module, MaskGIT)
             return dream_sheet(self.world, module, self.data.held_out)
 
-        self._fit(Part("dynamics", dynamics, loss, preview), config)
+        snapshots = self._snapshots(cache, config.steps)
+        self._fit(Part("dynamics", dynamics, loss, preview, kept=snapshots.keep if snapshots else None), config)
+        if snapshots is not None:
+            snapshots.keep(dynamics, config.steps)
+
+    def _snapshots(self, cache: TokenCache, steps: int) -> Snapshots | None:
+        """What writes a playable world at every checkpoint; None where there is nothing to begin it from."""
+        try:
+            starts = start_clips(self.data.held_out, self.world.spec.context, count=4)
+        except ValueError as problem:
+            self.say(f"no snapshots to play while this trains: {problem}")
+            return None
+        table = provisional_table(cache, self.world.dynamics.actions)
+        return Snapshots(self.world, starts, table, self.run.folder / LATEST, steps, self.say)
 
 
 def start_clips(windows: Windows, context: int, count: int = 12, seed: int = 0) -> list[Tensor]:
-    """Clips uint8 [T, C, H, W] in which something moves at every step, spread over the episodes."""
+    """Clips uint8 [T, C, H, W] of real play in which something moves at every step, spread over the episodes."""
+    windows = windows.real()
     rng = np.random.default_rng(seed)
     clips: list[Tensor] = []
     for _ in range(50 * count):

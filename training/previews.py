@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import torch
 from einops import rearrange
@@ -13,6 +11,7 @@ from models.dynamics.maskgit import MaskGIT, MaskGITWorld
 from models.latent_actions import LatentActionModel
 from models.tokenizer import Tokenizer
 from models.world import Window
+from training.snapshots import with_dynamics
 from training.windows import Windows
 
 
@@ -56,9 +55,7 @@ def code_sheet(lam: LatentActionModel, tokenizer: Tokenizer, windows: Windows) -
 @torch.inference_mode()
 def dream_sheet(world: MaskGITWorld, dynamics: MaskGIT, windows: Windows, frames: int = 16) -> Tensor:
     """Rows in pairs: held-out play, and the dream from its first frames with the codes read off it."""
-    dreamer = copy.copy(world)
-    dreamer._modules = dict(world._modules, dynamics=dynamics)
-    dreamer._table = None
+    dreamer = with_dynamics(world, dynamics)
     context = world.spec.context
     window = held_out_window(windows, context + frames)
     codes = world.infer_actions(window.frames)

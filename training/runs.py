@@ -5,6 +5,7 @@ metrics.jsonl     one line a report; tb/ holds the same for TensorBoard
 previews/         PNG
 parts/            finished parts as safetensors
 resume/           the part in training: weights, optimiser, random states
+latest/           a playable world, new at a checkpoint of the dynamics; see snapshots.py
 """
 
 from __future__ import annotations

@@ -37,7 +37,13 @@ class Windows:
 
     def played_by(self, behaviours: Sequence[str]) -> Windows:
         """Only the episodes of these behaviours; all of them where there is none."""
-        kept = [(dataset, ref) for dataset, ref in self.episodes if ref.behaviour in behaviours]
+        return self._only([(dataset, ref) for dataset, ref in self.episodes if ref.behaviour in behaviours])
+
+    def real(self) -> Windows:
+        """Only the episodes of the game itself, none that was dreamed; all of them where there is none."""
+        return self._only([(dataset, ref) for dataset, ref in self.episodes if ref.source == "real"])
+
+    def _only(self, kept: list[tuple[Dataset, EpisodeRef]]) -> Windows:
         part = copy.copy(self)
         part.episodes = kept or self.episodes
         part.lengths = np.array([ref.frames for _, ref in part.episodes])
@@ -92,7 +98,7 @@ def to_channels_first(frames: NDArray[np.uint8]) -> Tensor:
 
 
 def open_datasets(paths: tuple[str | Path, ...], game: str | None = None) -> list[Dataset]:
-    """Open data sets that belong together: one game, one frame size. Raises ValueError otherwise."""
+    """Open data sets that belong together: one game, one frame size, one list of actions, or a ValueError."""
     if not paths:
         raise ValueError("no data set given; record one: dreamcade collect pong, then use --data DIR")
     datasets = [Dataset.open(Path(path)) for path in paths]
@@ -106,4 +112,7 @@ def open_datasets(paths: tuple[str | Path, ...], game: str | None = None) -> lis
         if (found.height, found.width) != (first.height, first.width):
             size, want = f"{found.height}x{found.width}", f"{first.height}x{first.width}"
             raise ValueError(f"{path} has frames of {size}, {paths[0]} of {want}; sizes must agree")
+        if found.action_names != first.action_names:
+            names, want = ", ".join(found.action_names), ", ".join(first.action_names)
+            raise ValueError(f"{path} has the actions {names}, {paths[0]} has {want}; actions must agree")
     return datasets

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from app.commands.play import has_display
-from app.places import saves
 
 
 def open_arcade() -> bool:
@@ -17,7 +16,7 @@ def open_arcade() -> bool:
     from app.live import NoWindow
 
     try:
-        arcade = Arcade(where=library.device("auto"), captures=saves() / "captures", say=click.echo)
+        arcade = Arcade(where=library.device("auto"), say=click.echo)
     except NoWindow:
         return False
     if arcade.driver == "dummy":

@@ -85,7 +85,9 @@ def collect(
     finally:
         bar.close()
     state = "already complete" if finished else "complete"
-    click.echo(f"{folder}: {state}, {manifest.steps} transitions in {manifest.episodes} episodes, {manifest.game}")
+    gone = f"; episodes dropped by hand: {len(manifest.dropped)}" if manifest.dropped else ""
+    counts = f"{manifest.steps} transitions in {manifest.episodes} episodes"
+    click.echo(f"{folder}: {state}, {counts}, {manifest.game}{gone}")
 
 
 class _Bar:
@@ -135,13 +137,20 @@ def _table(facts: dict[str, Any]) -> str:
         f"{facts['steps']} transitions ({progress}), {facts['frames']} frames, {facts['episodes']} episodes",
         f"{facts['bytes'] / 1e6:.1f} MB in {facts['shards']} shards ({facts['raw_bytes'] / 1e6:.1f} MB unpacked)",
         "episodes: " + ", ".join(f"{name} {count}" for name, count in facts["splits"].items()),
-        "returns:",
     ]
+    if facts["dropped"]["episodes"]:
+        lines.append("dropped by hand: episodes {episodes}, transitions {steps}".format(**facts["dropped"]))
+    lines.append("returns:")
     for name, row in facts["returns"].items():
         spread = f"mean {row['mean']:.2f}, {row['low']:g} to {row['high']:g}"
         lines.append(f"  {name:<12} {row['episodes']:>5} episodes, {spread}")
-    lines.append("actions:")
-    lines += [f"  {name:<14} {100 * count / facts['steps']:5.1f} %" for name, count in facts["actions"].items()]
+    if facts["sources"]["dream"]:
+        who = ", ".join(facts["worlds"]) or "of unknown weights"
+        lines.insert(2, f"{facts['sources']['dream']} of {facts['episodes']} episodes were dreamed, by world {who}")
+    for title, counts in (("actions:", facts["actions"]), ("latent actions:", facts["latents"])):
+        if counts:
+            lines.append(title)
+            lines += [f"  {name:<14} {100 * count / facts['steps']:5.1f} %" for name, count in counts.items()]
     if facts.get("verified"):
         lines.append("every shard matches its sha256")
     return "\n".join(lines)

@@ -56,6 +56,9 @@ def evaluate(
         clips=clips, dreams=dreams, dream_frames=dream_frames, seed=seed, strips=strips, folder=folder
     )
     with Dataset.open(data) as dataset:
+        if dataset.manifest.dreamed:
+            share = f"{dataset.manifest.dreamed} of {dataset.manifest.episodes} episodes"
+            click.echo(f"warning: {data}: {share} were dreamed; this does not measure the real game", err=True)
         model = library.open_world(folder, where)
         card = measure(model, held_out(dataset, split), options, lambda line: click.echo(line, err=True))
     card["data"] |= {"path": str(data), "split": split}

@@ -14,7 +14,8 @@ import click
 from app.places import saves
 
 if TYPE_CHECKING:
-    from app.session import Frame, Session
+    from app.session import Session
+    from app.timeline import Frame
 
 UNATTENDED = 300  # frames dreamed where nobody can press a key
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -43,12 +44,14 @@ def dials(command: Command) -> Command:
 )
 @click.option("--scale", type=click.IntRange(1, 32), help="pixels of the window for one of the game")
 @click.option("--threads", type=click.IntRange(1, 256), help="CPU threads  [default: time 1 and 2, take the faster]")
+@click.option("--follow", type=click.Path(path_type=Path), help="a run in training: take up its newest weights")
 @click.option("--max-frames", type=click.IntRange(min=1), help="quit after so many frames")
 def play(
     world: str | None,
     fps: float | None,
     scale: int | None,
     threads: int | None,
+    follow: Path | None,
     max_frames: int | None,
     device: str,
     **options: Any,
@@ -56,16 +59,28 @@ def play(
     """Play WORLD live with the keyboard: its name or its folder; without one the world played last.
 
     Keys 1 to 8 are the learned actions, arrows go where their names say, H shows all keys.
+
+    \b
+        dreamcade play pong
+        dreamcade play --follow saves/runs/pong    (while 'dreamcade train pong' runs)
     """
+    follower = None
+    if follow is not None:
+        from app import library as shelf
+        from app.follow import Follower
+
+        follower = Follower(follow, shelf.device(device))
+        world = world or str(follower.folder)
     if not has_display():
         _unattended(world, device, threads, max_frames, "there is no display", options)
         return
     from app import library
     from app.live import Live, NoWindow
+    from app.places import Places
 
     folder, session = _open(world, device, 1 if threads is None else threads, options)
     try:
-        live = Live(session, title=folder.name, scale=scale, fps=fps, captures=saves() / "captures")
+        live = Live(session, title=folder.name, scale=scale, fps=fps, places=Places.usual(folder), follower=follower)
     except NoWindow as problem:
         _unattended(world, device, threads, max_frames, f"no window could be opened ({problem})", options)
         return
@@ -150,6 +165,7 @@ def _open(world: str | None, device: str, threads: int, options: dict[str, Any])
 
     from app import library
     from app.session import Session
+    from models import checkpoint
     from models.world import Samples, Sampling
 
     torch.set_num_threads(threads)
@@ -167,7 +183,15 @@ def _open(world: str | None, device: str, threads: int, options: dict[str, Any])
     if chosen:
         usual = opened.sampling if isinstance(opened, Samples) else Sampling()
         sampling = Sampling(**{"steps": usual.steps, "temperature": usual.temperature, **chosen})
-    session = Session(opened, clips, seed=options["seed"], start=options["start"], sampling=sampling, device=where)
+    session = Session(
+        opened,
+        clips,
+        seed=options["seed"],
+        start=options["start"],
+        sampling=sampling,
+        device=where,
+        world_id=checkpoint.world_id(folder),
+    )
     return folder, session
 
 

@@ -103,6 +103,10 @@ def train(
     part = what if what in PARTS else None
     paths = data or ((str(saves() / "datasets" / what),) if part is None else ())
     datasets = open_datasets(paths, None if part else _game(what))
+    for path, dataset in zip(paths, datasets, strict=True):
+        if dataset.manifest.dreamed:
+            share = f"{dataset.manifest.dreamed} of {dataset.manifest.episodes} episodes"
+            click.echo(f"warning: {path}: {share} were dreamed; what a dream gets wrong is learned too", err=True)
     game = datasets[0].manifest.game
     folder = Path(run_folder) if run_folder else saves() / "runs" / game
     target = Path(out) if out else saves() / "worlds" / game
@@ -211,7 +215,8 @@ def run_training(
 def _described(manifest: Any) -> str:
     """What a run remembers of a data set, so that it does not go on with another one unasked."""
     size, seed = f"{manifest.height}x{manifest.width}", f"seed {manifest.seed}"
-    return f"{manifest.game} {size}, {manifest.frames} frames, {manifest.behaviour}, {seed}"
+    dreamed = f", {manifest.dreamed} episodes dreamed" if manifest.dreamed else ""
+    return f"{manifest.game} {size}, {manifest.frames} frames, {manifest.behaviour}, {seed}{dreamed}"
 
 
 def _held_out(datasets: list[Any]) -> Any:

@@ -1,0 +1,304 @@
+"""The real game, the dreamed one and where they differ, side by side, with a curve of how near they are."""
+
+from __future__ import annotations
+
+import enum
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pygame
+
+from app import theme
+from app.compare import Comparison, Mode
+from app.controllers import Human
+from app.curve import draw_curve
+from app.hud import badge
+from app.keymap import Binding, Key, Keymap, chosen_keys
+from app.scenes.help import HelpScene
+from app.scenes.scene import Scene
+from app.screen import Screen
+
+NOTICE_S = 2.0
+SAID = {
+    Mode.CODES: "codes: you play the real game, the dream follows what is read off it",
+    Mode.KEYS: "keys: your code goes to the dream, its button to the real game, both answer at once",
+    Mode.LEAD: "lead: you play the dream, the real game follows",
+}
+
+
+class CompareDoes(enum.Enum):
+    """What a key can do while two games run side by side."""
+
+    ACT = enum.auto()
+    MOVE = enum.auto()
+    PAUSE = enum.auto()
+    STEP = enum.auto()
+    RESYNC = enum.auto()
+    AUTO = enum.auto()
+    MODE = enum.auto()
+    SCREENSHOT = enum.auto()
+    FULLSCREEN = enum.auto()
+    HELP = enum.auto()
+    QUIT = enum.auto()
+
+
+BINDINGS: tuple[Binding, ...] = (
+    Binding(
+        CompareDoes.ACT,
+        "hold the action of this number",
+        tuple(Key(pygame.K_1 + number, str(number + 1), number) for number in range(8)),
+    ),
+    Binding(
+        CompareDoes.MOVE,
+        "hold the action that goes this way",
+        (
+            Key(pygame.K_UP, "Up", "UP"),
+            Key(pygame.K_DOWN, "Down", "DOWN"),
+            Key(pygame.K_LEFT, "Left", "LEFT"),
+            Key(pygame.K_RIGHT, "Right", "RIGHT"),
+            Key(pygame.K_w, "W", "UP"),
+            Key(pygame.K_a, "A", "LEFT"),
+            Key(pygame.K_s, "S", "DOWN"),
+            Key(pygame.K_d, "D", "RIGHT"),
+        ),
+    ),
+    Binding(CompareDoes.MOVE, "hold the action that fires", (Key(pygame.K_RETURN, "Enter", "FIRE"),)),
+    Binding(CompareDoes.RESYNC, "put the dream back on the real game", (Key(pygame.K_r, "R"),)),
+    Binding(CompareDoes.AUTO, "put it back whenever it is lost, or not", (Key(pygame.K_t, "T"),)),
+    Binding(CompareDoes.MODE, "next mode: who follows whom", (Key(pygame.K_m, "M"),)),
+    Binding(CompareDoes.PAUSE, "pause, go on", (Key(pygame.K_SPACE, "Space"),)),
+    Binding(CompareDoes.STEP, "pause and go one frame on", (Key(pygame.K_n, "N"), Key(pygame.K_PERIOD, "."))),
+    Binding(CompareDoes.SCREENSHOT, "save a screenshot", (Key(pygame.K_F12, "F12"),)),
+    Binding(CompareDoes.FULLSCREEN, "full screen, window", (Key(pygame.K_F11, "F11"),)),
+    Binding(CompareDoes.HELP, "show or hide this page", (Key(pygame.K_h, "H"), Key(pygame.K_F1, "F1"))),
+    Binding(CompareDoes.QUIT, "back", (Key(pygame.K_ESCAPE, "Esc"), Key(pygame.K_q, "Q"))),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Where things go in a window of some size: the bar on top, three titles over three panes, the curve."""
+
+    top: pygame.Rect
+    titles: tuple[pygame.Rect, ...]
+    panes: tuple[pygame.Rect, ...]
+    curve: pygame.Rect
+    letters: int
+
+
+def view(size: tuple[int, int]) -> View:
+    """The layout; letters grow with the width, and the panes get what bar, titles and curve leave."""
+    width, height = size
+    letters = max(11, min(20, width // 50))
+    top = pygame.Rect(0, 0, width, round(letters * 3.4))
+    line, foot = round(letters * 1.8), round(letters * 7.5)
+    across, high = width // 3, max(1, height - top.height - line - foot)
+    columns = range(3)
+    return View(
+        top=top,
+        titles=tuple(pygame.Rect(n * across, top.bottom, across, line) for n in columns),
+        panes=tuple(pygame.Rect(n * across + 2, top.bottom + line, across - 4, high) for n in columns),
+        curve=pygame.Rect(0, height - foot, width, foot),
+        letters=letters,
+    )
+
+
+def bars(width: int) -> int:
+    """Pixels that everything but the panes needs in a window of this width."""
+    at = view((width, 4000))
+    return at.top.height + at.titles[0].height + at.curve.height
+
+
+class CompareScene:
+    """Two games under the same keys. `turns` of them are counted by the comparison.
+
+    fps: turns a second, 0 for one whenever the loop comes round.
+    """
+
+    def __init__(self, comparison: Comparison, screen: Screen, *, title: str, captures: Path, fps: float = 0.0) -> None:
+        self.comparison, self.title, self.captures, self.fps = comparison, title, captures, fps
+        self._due = 0.0
+        self._times: deque[float] = deque(maxlen=30)
+        self.keymap = Keymap("COMPARE", BINDINGS, chosen_keys())
+        self.human = Human(comparison.hears)
+        self.done, self.paused = False, False
+        self.notice, self._until = "", 0.0
+        self._single, self._shot = False, False
+        self._commands: dict[enum.Enum, Callable[[], None]] = {
+            CompareDoes.PAUSE: self._pause,
+            CompareDoes.STEP: self._one_step,
+            CompareDoes.RESYNC: self._resync,
+            CompareDoes.AUTO: self._toggle_auto,
+            CompareDoes.MODE: self._next_mode,
+            CompareDoes.SCREENSHOT: self._ask_shot,
+            CompareDoes.FULLSCREEN: screen.toggle_fullscreen,
+            CompareDoes.QUIT: self._quit,
+        }
+
+    @property
+    def waiting(self) -> bool:
+        """Paused: nothing moves by itself."""
+        return self.paused
+
+    def say(self, words: str) -> None:
+        """Show a line over the pictures for a moment."""
+        self.notice, self._until = words, time.monotonic() + NOTICE_S
+
+    def handle(self, event: Any) -> Scene | None:
+        """Keys, and the loss of the keyboard."""
+        if event.type == pygame.WINDOWFOCUSLOST:
+            self.human.release_all()
+        elif event.type in (pygame.KEYDOWN, pygame.KEYUP):
+            does, value = self.keymap.lookup(event.key)
+            down = event.type == pygame.KEYDOWN
+            if does in (CompareDoes.ACT, CompareDoes.MOVE):
+                self._action_key(value, down)
+            elif does is CompareDoes.HELP and down:
+                self.human.release_all()
+                return HelpScene(self.keymap, SAID[self.comparison.mode])
+            elif does is not None and down:
+                self._commands[does]()
+        return None
+
+    def update(self) -> None:
+        """One turn of both games, unless paused."""
+        if self.paused and not self._single:
+            return
+        now = time.monotonic()
+        if now < self._due and not self._single:
+            return
+        self._single = False
+        if self.fps > 0:
+            self._due = max(self._due, now - 1.0 / self.fps) + 1.0 / self.fps
+        self._times.append(now)
+        if self.comparison.over:
+            self.paused = True
+            self.say("the recorded episode is over")
+            return
+        self.comparison.turn(self.human.act())
+
+    def draw(self, screen: Screen) -> None:
+        """Bar, three panes, curve."""
+        screen.clear()
+        surface, comparison = screen.surface, self.comparison
+        at, turn = view(surface.get_size()), comparison.last
+        self._top(surface, at)
+        pictures = [comparison.real.frame, comparison.session.frame]
+        if turn is not None:
+            pictures = [turn.real, turn.dream, turn.difference]
+        for frame, pane in zip(pictures, at.panes, strict=False):
+            edge = screen.show(frame, pane).inflate(2, 2)
+            pygame.draw.rect(surface, theme.EDGE, edge, 1)
+        for words, rect in zip(self.titles(), at.titles, strict=True):
+            label = theme.fitted(words, at.letters, rect.width - at.letters, theme.SKY)
+            surface.blit(label, label.get_rect(center=rect.center))
+        draw_curve(surface, at.curve, at.letters, list(comparison.curve), comparison.threshold)
+        if self._shot:
+            self._shot = False
+            self._save_shot(screen)
+        if self.notice and time.monotonic() < self._until:
+            badge(surface, self.notice, at.letters, midbottom=(surface.get_width() // 2, at.curve.top - 4))
+
+    def titles(self) -> list[str]:
+        """What stands over the panes: which game, and what it was told."""
+        turn, comparison = self.comparison.last, self.comparison
+        if turn is None:
+            return ["real", "dream", "difference"]
+        button = comparison.buttons.title(turn.button)
+        return [f"real: {button}", f"dream: {turn.code + 1} {comparison.dreamt.title(turn.code)}", "difference"]
+
+    def numbers(self) -> list[str]:
+        """The status line, most wanted first; what does not fit is left out."""
+        comparison, turn = self.comparison, self.comparison.last
+        held, median = comparison.hold.held, comparison.median_held
+        parts = [
+            f"since sync {comparison.since}",
+            f"held {comparison.hold.frames}+" if held is None else f"held {held}",
+        ]
+        parts += [] if median is None else [f"median {median:.0f} of {len(comparison.spans)}"]
+        parts += [] if turn is None else [f"PSNR {turn.psnr:.1f}", f"moving {_decibels(turn.moving)}"]
+        parts += [f"{self._rate():.0f} FPS", f"model {comparison.session.model_ms:.1f} ms"]
+        return [*parts, f"syncs {comparison.syncs}"]
+
+    def _rate(self) -> float:
+        """Turns a second of late."""
+        span = self._times[-1] - self._times[0] if len(self._times) > 1 else 0.0
+        return (len(self._times) - 1) / span if span > 0 else 0.0
+
+    def _top(self, surface: pygame.Surface, at: View) -> None:
+        pygame.draw.rect(surface, theme.PANEL, at.top)
+        pygame.draw.line(surface, theme.EDGE, at.top.bottomleft, at.top.bottomright)
+        pad, half = at.letters // 2, at.top.height // 2
+        hint = theme.text("H: help", at.letters, theme.FAINT)
+        surface.blit(hint, hint.get_rect(midright=(at.top.right - pad, half * 0.5 + 2)))
+        room = at.top.width - hint.get_width() - 3 * pad
+        title = theme.fitted(self.title, at.letters + 2, room, theme.SKY)
+        place = title.get_rect(midleft=(pad, half * 0.5 + 2))
+        surface.blit(title, place)
+        left = place.right + pad
+        for words in [*(["PAUSED"] if self.paused else []), *(["AUTO"] if self.comparison.auto else [])]:
+            left = badge(surface, words, at.letters, midleft=(left, place.centery)).right + pad
+        said = theme.fitted(SAID[self.comparison.mode], at.letters, max(1, room + pad - left), theme.INK)
+        surface.blit(said, said.get_rect(midleft=(left, place.centery)))
+        parts = self.numbers()
+        while len(parts) > 1 and theme.font(at.letters).size("   ".join(parts))[0] > at.top.width - 2 * pad:
+            parts.pop()
+        line = theme.fitted("   ".join(parts), at.letters, at.top.width - 2 * pad)
+        surface.blit(line, line.get_rect(midleft=(pad, half * 1.5 - 1)))
+
+    def _action_key(self, value: int | str, down: bool) -> None:
+        if not down:
+            self.human.release(value)
+        elif not self.human.press(value):
+            known = ", ".join(self.human.names.distinct()) or "only numbers"
+            wanted = f"action {value + 1}" if isinstance(value, int) else value
+            self.say(f"no {wanted} here: {known}")
+
+    def _pause(self) -> None:
+        self.paused = not self.paused
+
+    def _one_step(self) -> None:
+        self.paused, self._single = True, True
+
+    def _resync(self) -> None:
+        self.comparison.resync()
+        self.say("the dream is back on the real game")
+
+    def _toggle_auto(self) -> None:
+        self.comparison.auto = not self.comparison.auto
+        self.say("put back whenever it is lost" if self.comparison.auto else "the dream is left alone")
+
+    def _next_mode(self) -> None:
+        comparison = self.comparison
+        modes = comparison.modes
+        other = modes[(modes.index(comparison.mode) + 1) % len(modes)]
+        if other is comparison.mode:
+            self.say(f"only mode {other.value} is possible here")
+            return
+        comparison.set_mode(other)
+        comparison.resync()
+        self.human = Human(comparison.hears)
+        self.say(SAID[other])
+
+    def _ask_shot(self) -> None:
+        self._shot = True
+
+    def _save_shot(self, screen: Screen) -> None:
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        path = self.captures / f"{self.title}-compare-{stamp}-{self.comparison.turns:06d}.png"
+        try:
+            self.say(f"saved {screen.save(path).name}")
+        except OSError as problem:
+            self.say(str(problem))
+
+    def _quit(self) -> None:
+        self.done = True
+
+
+def _decibels(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.1f}"
