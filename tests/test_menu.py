@@ -345,22 +345,25 @@ def perform(monkeypatch, script):
 
 def test_from_the_menu_into_a_game_and_back(own, monkeypatch):
     enter, escape, right = pygame.K_RETURN, pygame.K_ESCAPE, pygame.K_RIGHT
-    left = perform(monkeypatch, [None, enter, None, None, None, escape, None, right, enter, None, escape, None, escape])
-    heard: list[str] = []
-    house = Arcade(where="cpu", captures=own / "captures", say=heard.append)
+    game = [None] * 30  # half a second
+    left = perform(monkeypatch, [None, enter, *game, escape, None, right, enter, *game, escape, None, escape])
+    house = Arcade(where="cpu", say=lambda words: None)
+    windows: list[object] = []
+    monkeypatch.setattr(pygame.display, "set_mode", lambda *what: windows.append(what))
     house.run()
     assert left == []
-    assert house.dreamed == 3 + 1
+    assert 2 <= house.dreamed <= 24  # 15 a second
     assert library.recent() == ["second", "first"]
-    assert len([line for line in heard if line.startswith("CPU threads")]) == 2
+    assert windows == []  # one window all the time
     assert not pygame.display.get_init()
 
 
 def test_closing_the_window_in_a_game_leaves_the_arcade(own, monkeypatch):
-    left = perform(monkeypatch, [pygame.K_RETURN, None, None])
-    house = Arcade(where="cpu", captures=own / "captures", say=lambda words: None)
+    left = perform(monkeypatch, [pygame.K_RETURN, *[None] * 20])
+    house = Arcade(where="cpu", say=lambda words: None)
     house.run()
-    assert (left, house.dreamed) == ([], 2)
+    assert left == []
+    assert house.dreamed >= 1
     assert not pygame.display.get_init()
 
 
@@ -374,7 +377,7 @@ def test_a_world_that_does_not_open_leads_back_to_the_menu(own, monkeypatch):
     seen: list[str] = []
     say = MenuScene.say
     monkeypatch.setattr(MenuScene, "say", lambda self, words: (seen.append(words), say(self, words))[1])
-    house = Arcade(where="cpu", captures=own / "captures", say=lambda words: None)
+    house = Arcade(where="cpu", say=lambda words: None)
     house.run()
     assert (left, house.dreamed) == ([], 0)
     assert seen == ["opening first", "first cannot be opened: model.safetensors is damaged: header too large"]
@@ -389,7 +392,7 @@ def test_a_world_that_the_menu_loaded_is_not_loaded_again(own, monkeypatch):
         return CountingWorld()
 
     monkeypatch.setattr(library.checkpoint, "load_world", load)
-    house = Arcade(where="cpu", captures=own / "captures", say=lambda words: None)
+    house = Arcade(where="cpu", say=lambda words: None)
     world = CountingWorld()
     session = house._begin(own / "worlds" / "first", world)
     house.close()
