@@ -42,7 +42,7 @@ class Joystick:
 @pytest.fixture
 def plugs(monkeypatch):
     """The sockets of a machine: a list to which a test adds pads."""
-    there: ClassVar[list[tuple[int, str, bool]]] = []
+    there: list[tuple[int, str, bool]] = []
     monkeypatch.setattr(Joystick, "there", there)
     monkeypatch.setattr(Joystick, "opened", [])
     monkeypatch.setattr(gamepad.pygame.joystick, "Joystick", Joystick)
