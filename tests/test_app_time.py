@@ -63,6 +63,7 @@ def test_any_take_can_be_entered(table):
     table.turns(5)
     table.up(pygame.K_BACKSPACE)
     table.turns(20)
+    table.engine.paused = True
     table.press(pygame.K_t)
     assert isinstance(table.game.stack[-1], TakesScene)
     table.press(pygame.K_LEFT)
@@ -157,8 +158,8 @@ def test_sliders_turn_the_dials_while_the_game_goes_on(table):
     table.turns(3)
     assert table.session.steps >= 3
     steps = next(slider for slider in scene.sliders if slider.label == "sampling steps")
-    mouse(pygame.MOUSEBUTTONDOWN, (steps.rect.right, steps.rect.centery))
-    mouse(pygame.MOUSEBUTTONUP, (steps.rect.right, steps.rect.centery))
+    mouse(pygame.MOUSEBUTTONDOWN, (steps.rect.right - 1, steps.rect.centery))
+    mouse(pygame.MOUSEBUTTONUP, (steps.rect.right - 1, steps.rect.centery))
     table.turns(1)
     assert table.session.sampling.steps == 32
     table.down(pygame.K_3)

@@ -30,6 +30,7 @@ def worlds(tmp_path, monkeypatch):
     folder = tmp_path / "saves" / "worlds" / "block"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(card()))
+    (folder / "model.safetensors").write_bytes(b"no weights are needed here")
     monkeypatch.setattr(library.checkpoint, "load_world", lambda folder, device: CountingWorld())
     monkeypatch.setattr(library.checkpoint, "load_starts", lambda folder: clips())
     threads = torch.get_num_threads()
