@@ -23,7 +23,7 @@ from app.hud import Stats
 from app.live import NoWindow
 from app.scenes.help import HelpScene
 from app.scenes.menu import BINDINGS, BUTTONS, Chooses, MenuScene
-from app.scenes.tiles import bars, grid, shrunk, wrapped
+from app.scenes.tiles import as_many, bars, grid, shrunk, wrapped
 from app.screen import Screen, fit
 from app.shelf import Tile
 
@@ -303,6 +303,15 @@ def test_a_frame_larger_than_its_box_loses_every_second_pixel():
     frame = np.arange(210 * 160 * 3, dtype=np.uint32).astype(np.uint8).reshape(210, 160, 3)
     assert np.array_equal(shrunk(frame, pygame.Rect(0, 0, 120, 120)), frame[::2, ::2])
     assert shrunk(frame, pygame.Rect(0, 0, 160, 210)) is frame
+
+
+def test_a_narrow_tile_shows_the_figures_that_fit():
+    pygame.font.init()
+    parts = ("one ball 54% (game 69%)", "paddle 98%", "obeys 94%")
+    assert as_many(parts, 12, 1000) == ", ".join(parts)
+    assert as_many(parts, 12, theme.font(12).size(", ".join(parts[:2]))[0]) == "one ball 54% (game 69%), paddle 98%"
+    assert as_many(parts, 12, 80) == "one ball 54%"
+    assert as_many((), 12, 80) == ""
 
 
 def test_long_words_are_wrapped_and_cut():
