@@ -181,7 +181,8 @@ class Gamepads:
 
     def _change(self, held: dict[str, Button], part: str, now: Button | None) -> list[Press]:
         """A part changed. The same button may be held by another part or pad as well, and then nothing is news."""
-        was, presses = held.pop(part, None), []
+        was = held.pop(part, None)
+        presses: list[Press] = []
         if was is now and now is not None:
             held[part] = now
             return []

@@ -42,7 +42,7 @@ class Joystick:
 @pytest.fixture
 def plugs(monkeypatch):
     """The sockets of a machine: a list to which a test adds pads."""
-    there: ClassVar[list[tuple[int, str, bool]]] = []
+    there: list[tuple[int, str, bool]] = []
     monkeypatch.setattr(Joystick, "there", there)
     monkeypatch.setattr(Joystick, "opened", [])
     monkeypatch.setattr(gamepad.pygame.joystick, "Joystick", Joystick)
@@ -187,6 +187,7 @@ def test_looking_again_finds_what_was_missed(plugs):
     assert pads.release_all() == []
     pads.close()
     assert pads.names == []
+    assert Joystick.opened == []
 
 
 def test_a_machine_without_the_means_has_no_pads(monkeypatch):

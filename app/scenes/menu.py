@@ -117,8 +117,9 @@ class MenuScene:
                 self._open()
         else:
             for press in self._pads.read(event):
+                does, value = BUTTONS.get(press.button, (None, ""))
                 if press.down:
-                    return self._command(*BUTTONS.get(press.button, (None, "")))
+                    return self._command(does, value)
         return None
 
     def update(self) -> None:

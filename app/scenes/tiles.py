@@ -76,15 +76,19 @@ def grid(size: tuple[int, int], count: int) -> Grid:
         rows, across = -(-count // columns), fits[columns]
     else:
         columns = max(1, min(count, (page.width - gap) // (NARROWEST + gap)))
-        across = max(32, widest(columns, 1))
-        rows = max(1, (page.height - gap) // (across + words + gap))
+        rows = max(1, (page.height - gap) // (NARROWEST + words + gap))
         across = max(32, widest(columns, rows))
     return Grid(top, page, bottom, letters, gap, columns, rows, (across, across + words), count)
 
 
+def tile_letters(letters: int) -> int:
+    """Pixels of a tile's letters, which leave the room to the picture."""
+    return min(letters, 15)
+
+
 def caption(letters: int) -> int:
     """Pixels of the lines under a picture."""
-    return round(letters * 4.6)
+    return round(tile_letters(letters) * 4.3)
 
 
 def draw_tile(
@@ -97,19 +101,19 @@ def draw_tile(
     box = pygame.Rect(rect.left + 5, rect.top + 5, rect.width - 10, rect.width - 10)
     if frame is not None:
         screen.show(_dimmed(shrunk(frame, box)) if problem else shrunk(frame, box), box)
-    room, ink = rect.width - at.letters, theme.LIT if selected else theme.INK
+    letters, small = tile_letters(at.letters), max(SMALL, tile_letters(at.letters) - 3)
+    room, ink = rect.width - letters, theme.LIT if selected else theme.INK
     if problem:
-        word = theme.fitted("broken", at.letters, room, theme.FAINT)
+        word = theme.fitted("broken", letters, room, theme.FAINT)
         surface.blit(word, word.get_rect(center=box.center))
-        lines = [theme.fitted(tile.title, at.letters + 2, room, theme.FAINT)]
-        lines += [theme.text(line, SMALL, theme.FAINT) for line in wrapped(problem, SMALL, room, 2)]
+        lines = [theme.fitted(tile.title, letters + 2, room, theme.FAINT)]
+        lines += [theme.text(line, small, theme.FAINT) for line in wrapped(problem, small, room, 2)]
     else:
         size = f"{tile.width} x {tile.height}, {tile.megabytes:.1f} MB"
-        small = max(SMALL, at.letters - 2)
-        lines = [theme.fitted(tile.title, at.letters + 2, room, ink), theme.fitted(size, small, room)]
-        lines.append(theme.fitted(_as_many(tile.figures, small, room) or tile.score, small, room, theme.FAINT))
+        lines = [theme.fitted(tile.title, letters + 2, room, ink), theme.fitted(size, small, room)]
+        lines.append(theme.fitted(as_many(tile.figures, small, room) or tile.score, small, room, theme.FAINT))
     for number, line in enumerate(lines):
-        y = rect.bottom - caption(at.letters) + round(at.letters * (0.6 + 1.45 * number))
+        y = rect.bottom - caption(at.letters) + round(letters * (0.6 + 1.35 * number))
         surface.blit(line, line.get_rect(center=(rect.centerx, y)))
 
 
@@ -143,12 +147,13 @@ def _cut(line: str, size: int, width: int) -> str:
     return f"{line}.." if line else ""
 
 
-def _as_many(parts: Sequence[str], size: int, width: int) -> str:
-    """As many parts, from the first, as fit one line."""
-    count = len(parts)
-    while count > 1 and theme.font(size).size(", ".join(parts[:count]))[0] > width:
-        count -= 1
-    return ", ".join(parts[:count])
+def as_many(parts: Sequence[str], size: int, width: int) -> str:
+    """As many parts, from the first, as fit one line; of a lone one that does not fit, what stands before brackets."""
+    shown = list(parts)
+    while len(shown) > 1 and theme.font(size).size(", ".join(shown))[0] > width:
+        shown.pop()
+    words = ", ".join(shown)
+    return words if theme.font(size).size(words)[0] <= width else words.partition(" (")[0]
 
 
 def _dimmed(frame: Frame) -> Frame:
