@@ -30,7 +30,7 @@ Value = TypeVar("Value")
 
 BLOCK, BLOCK_BYTES, BLOCKS = 128, 4 << 20, 8  # frames read at once, at most so many bytes; blocks kept
 CODES, PAST, READ = 16, 3, 6  # transitions whose codes are read at once, frames before them; episodes kept
-STRIPS = 4  # thumbnails of so many episodes are kept
+STRIPS, SHARDS = 4, 64  # thumbnails of so many episodes, and columns of so many shards, are kept
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +84,7 @@ class Browser:
         self._blocks: OrderedDict[tuple[int, int], Frame] = OrderedDict()
         self._codes: OrderedDict[int, NDArray[np.int64]] = OrderedDict()
         self._strips: OrderedDict[tuple[int, int], list[tuple[int, Frame]]] = OrderedDict()
-        self._columns: dict[int, dict[str, NDArray[Any]]] = {}
+        self._columns: OrderedDict[int, dict[str, NDArray[Any]]] = OrderedDict()
         rows, columns = dataset.manifest.height, dataset.manifest.width
         self._block = max(2, min(BLOCK, BLOCK_BYTES // (rows * columns * 3)))
         self._marked = {episode for episode in range(len(dataset.episodes)) if self._key(episode) in self.marks}
@@ -287,11 +287,13 @@ class Browser:
         return int(known[step])
 
     def _shard(self, index: int) -> dict[str, NDArray[Any]]:
-        """All columns of a shard but its frames; they are small, and are read once."""
-        if index not in self._columns:
+        """All columns of a shard but its frames; they are small."""
+        columns = self._columns.get(index)
+        if columns is None:
             names = ("actions", "rewards", "ends", *(("objects",) if self.dataset.manifest.object_names else ()))
-            self._columns[index] = self.dataset.columns(index, names)
-        return self._columns[index]
+            columns = self.dataset.columns(index, names)
+        _keep(self._columns, index, columns, SHARDS)
+        return columns
 
     def _lone(self, frame: int) -> Frame:
         """One frame of the episode at the cursor, read without what is around it."""

@@ -27,7 +27,7 @@ TURNS = 60  # of the loop in a second; the game's own rate is kept by the clock
 @click.command()
 @click.argument("dataset")
 @click.option(
-    "--world", help="Whose latent codes to show.  [default: the world played last, if frames are of its size]"
+    "--world", help="Whose latent codes to show, and who dreams on.  [default: a world of this game and size]"
 )
 @click.option("--episode", type=click.IntRange(min=0), help="Which to begin with; the first is 0.")
 @click.option("--export", type=click.IntRange(min=0), help="Write this episode to --out and open no window.")
@@ -183,12 +183,16 @@ def _live(browser: Browser, folder: Path, world: World | None, home: Path | None
     title, context = folder.resolve().name, None if world is None else world.spec.context
     try:
         pygame.display.init()
-        if pygame.display.get_driver() == "dummy":
-            pygame.display.quit()
-            return False
+    except pygame.error as problem:
+        click.echo(f"no window could be opened ({problem})")
+        return False
+    if pygame.display.get_driver() == "dummy":
+        pygame.display.quit()
+        return False
+    try:
         while (clip := window(browser, title, context)) is not None and world is not None and home is not None:
             _dream(world, home, clip, device)
-    except (pygame.error, NoWindow) as problem:
+    except NoWindow as problem:
         click.echo(f"no window could be opened ({problem})")
         return False
     return True

@@ -271,7 +271,7 @@ class BrowserScene:
             self.say("there is no world for this game yet: 'dreamcade make' learns one")
             return
         self.chosen = self.browser.clip(self.context)
-        self.done = True
+        self.browser.playing, self.done = False, True
 
     def _ask_shot(self) -> None:
         self._shot = True

@@ -31,7 +31,7 @@ class Layout:
 def layout(size: tuple[int, int]) -> Layout:
     """A bar above, the list at the left, picture and facts beside it, the strip and the time line below."""
     width, height = size
-    letters = max(11, min(20, width // 48))
+    letters = max(11, min(20, width // 48, height // 30))
     pitch, pad = round(letters * 1.7), letters // 2
     top = pygame.Rect(0, 0, width, round(letters * 3.4))
     line = pygame.Rect(pad, height - letters * 2 - pad, width - 2 * pad, letters * 2)
@@ -170,7 +170,7 @@ class BrowserPage:
             (read, theme.FAINT if moment.code is None else theme.SKY),
             ("   ".join(where) + "   (row, column)" if where else "no objects were recorded", theme.FAINT),
         )
-        for row, (words, colour) in enumerate(lines):
+        for row, (words, colour) in enumerate(lines[: max(1, at.facts.height // at.pitch)]):
             said = theme.fitted(words, at.letters, at.facts.width - at.letters, colour)
             surface.blit(said, said.get_rect(center=(at.facts.centerx, at.facts.top + (row + 0.5) * at.pitch)))
 
