@@ -176,7 +176,7 @@ def _opened(path: Path) -> tuple[Card, Views]:
     """The two halves of a save, each sound by itself: the header's JSON and the tensors as bytes."""
     content = records.read_bytes(path, MOST_BYTES)
     try:
-        views = dict(deserialize(content))
+        views = dict(deserialize(content))  # type: ignore[no-untyped-call]  # compiled, without types
     except SafetensorError as problem:
         raise ValueError(f"it is damaged or no save: {problem}") from None
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
