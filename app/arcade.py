@@ -71,6 +71,7 @@ class Arcade:
             menu.say(self._notice)
         self._notice = ""
         self.pads.look()
+        pygame.display.set_caption("Dreamcade")
         previews.start()
         try:
             Game(self.screen, menu, Stats(), fps=MENU_FPS).run()
@@ -98,6 +99,7 @@ class Arcade:
         """One game. True if the player left it for the menu, False if the window was closed."""
         library.remember(folder)
         self.pads.look()
+        pygame.display.set_caption(f"{shelf.printable(folder.name)} - Dreamcade")
         live = Live(session, title=folder.name, places=Places.usual(folder), screen=self.screen, pads=self.pads)
         tune = session.device.type == "cpu"
         live.play(max_frames=None, tune=tune, first=lambda: None, say=self._say)

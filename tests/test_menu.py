@@ -256,7 +256,7 @@ def test_tiles_fit_any_window(size, count):
 
 
 def test_a_lone_world_is_shown_large_and_many_smaller():
-    assert grid((1280, 800), 1).tile[0] == 440
+    assert grid((1280, 800), 1).tile[0] == 560
     widths = [grid((1280, 800), count).tile[0] for count in (1, 2, 4, 8, 16)]
     assert widths == sorted(widths, reverse=True)
     assert widths[-1] >= 132
@@ -358,21 +358,27 @@ def test_from_the_menu_into_a_game_and_back(own, monkeypatch):
     left = perform(monkeypatch, [None, enter, *game, escape, None, right, enter, *game, escape, None, escape])
     house = Arcade(where="cpu", say=lambda words: None)
     windows: list[object] = []
+    titles: list[str] = []
     monkeypatch.setattr(pygame.display, "set_mode", lambda *what: windows.append(what))
+    monkeypatch.setattr(pygame.display, "set_caption", titles.append)
     house.run()
     assert left == []
     assert 2 <= house.dreamed <= 24  # 15 a second
     assert library.recent() == ["second", "first"]
     assert windows == []  # one window all the time
+    assert titles == ["Dreamcade", "first - Dreamcade", "Dreamcade", "second - Dreamcade", "Dreamcade"]
     assert not pygame.display.get_init()
 
 
 def test_closing_the_window_in_a_game_leaves_the_arcade(own, monkeypatch):
     left = perform(monkeypatch, [pygame.K_RETURN, *[None] * 20])
+    menus: list[object] = []
+    monkeypatch.setattr(arcade, "MenuScene", lambda *what, **more: menus.append(what) or MenuScene(*what, **more))
     house = Arcade(where="cpu", say=lambda words: None)
     house.run()
     assert left == []
     assert house.dreamed >= 1
+    assert len(menus) == 1
     assert not pygame.display.get_init()
 
 

@@ -13,7 +13,7 @@ from app.screen import Screen
 from app.shelf import Tile
 from app.timeline import Frame
 
-NARROWEST, WIDEST = 132, 440  # pixels of a tile
+NARROWEST, WIDEST = 132, 560  # pixels of a tile
 SMALL = 11  # pixels of the smallest letters
 DIM = 0.35  # of the brightness of a broken world's picture
 
