@@ -9,6 +9,7 @@ from torch import Tensor
 
 from models.world import (
     ActionTable,
+    Luck,
     Samples,
     Sampling,
     ShowsUncertainty,
@@ -17,6 +18,7 @@ from models.world import (
     World,
     WorldSpec,
     check_action,
+    uniform,
 )
 
 HEIGHT, WIDTH, CONTEXT = 48, 40, 3
@@ -71,14 +73,14 @@ class PlainWorld:
             "floor": first,
         }
 
-    def step(self, state: State, action: Tensor, rng: torch.Generator | None = None) -> State:
+    def step(self, state: State, action: Tensor, rng: Luck = None) -> State:
         check_action(action, 8, len(state["y"]))
         moves = torch.tensor([MOVES[LABELS[int(a)]] for a in action])
         return {
             "y": (state["y"] + moves[:, 0]).clamp(0, HEIGHT - 8),
             "x": (state["x"] + moves[:, 1]).clamp(0, WIDTH - 8),
             "count": state["count"] + 1,
-            "floor": torch.randint(0, 200, state["floor"].shape, generator=rng),
+            "floor": (200 * uniform((len(action),), rng)).long(),
         }
 
     def render(self, state: State) -> Tensor:

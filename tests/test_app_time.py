@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 from test_app_doubles import HEIGHT, WIDTH, PlainWorld
 from test_app_game import Table
-from test_what_if import Fair
 
 from app import hud
 from app.scenes.calibrate import CalibrateScene
@@ -22,7 +21,7 @@ from app.screen import fit
 
 @pytest.fixture
 def table(tmp_path):
-    made = Table(tmp_path, Fair())
+    made = Table(tmp_path)
     yield made
     made.screen.close()
 

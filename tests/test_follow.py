@@ -268,7 +268,7 @@ def test_the_dream_goes_on_from_the_last_frames(run: Path) -> None:
     newer = load_world(run / "latest")
     go_on(session, Snapshot(newer, name, 20))
     assert (session.steps, session.seed, session.world_id, session.sampling) == (steps, 7, name, Sampling(steps=4))
-    assert all(np.array_equal(session.peek(step), past[step]) for step in range(steps))
+    assert (len(session.takes), session.oldest) == (1, steps)  # other weights cannot dream the past again
     clip = torch.from_numpy(np.stack(past[-context:])).permute(0, 3, 1, 2)
     expected = newer.reset(Window(clip[None]))
     assert all(torch.equal(session.state[key], value) for key, value in expected.items())

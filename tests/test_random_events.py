@@ -12,7 +12,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_app_game import Table
-from test_what_if import Fair
 
 from app.keymap import BINDINGS, Does
 from app.scenes.paint import BINDINGS as PAINT_BINDINGS
@@ -58,7 +57,7 @@ def post(kind: str, first, second) -> int:
 @settings(max_examples=SEQUENCES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(sequence=st.lists(events, min_size=1, max_size=25))
 def test_any_sequence_of_events(folder, sequence) -> None:
-    table = Table(folder, Fair())
+    table = Table(folder)
     try:
         for kind, first, second in sequence:
             for _ in range(post(kind, first, second)):
@@ -79,7 +78,7 @@ def test_any_sequence_of_events(folder, sequence) -> None:
 @pytest.mark.skipif("DREAMCADE_SEQUENCES" not in os.environ, reason="a minute; set DREAMCADE_SEQUENCES=500")
 def test_ten_thousand_frames_need_no_more_memory(folder) -> None:
     """Below 5 % of growth of the process, once the past that is kept has its full size."""
-    table = Table(folder, Fair())
+    table = Table(folder)
     table.turns(2000)
     gc.collect()
     before = resident()

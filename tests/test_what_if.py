@@ -4,26 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from test_app_doubles import CountingWorld, clips
 
 from app.session import Session
 from app.what_if import WhatIf
 
 
-class Fair(CountingWorld):
-    """Takes a generator for each row, as worlds must."""
-
-    def step(self, state, action, rng=None):
-        if not isinstance(rng, list):
-            return super().step(state, action, rng)
-        rows = [{name: value[row : row + 1] for name, value in state.items()} for row in range(len(action))]
-        after = [super(Fair, self).step(one, action[row : row + 1], rng[row]) for row, one in enumerate(rows)]
-        return {name: torch.cat([one[name] for one in after]) for name in state}
-
-
 def test_every_dream_is_what_playing_it_gives():
-    session = Session(Fair(), clips(), seed=3)
+    session = Session(CountingWorld(), clips(), seed=3)
     for action in (2, 3, 3):
         session.step(action)
     before = session.frame.copy()
@@ -41,7 +29,7 @@ def test_every_dream_is_what_playing_it_gives():
 
 
 def test_they_begin_again_from_the_present():
-    session = Session(Fair(), clips())
+    session = Session(CountingWorld(), clips())
     dreams = WhatIf(session, horizon=2)
     dreams.accept(dreams.think())
     assert dreams.ahead == 1
@@ -51,7 +39,7 @@ def test_they_begin_again_from_the_present():
 
 
 def test_bad_numbers_are_named():
-    session = Session(Fair(), clips())
+    session = Session(CountingWorld(), clips())
     with pytest.raises(ValueError, match="horizon must be 1 or more, found 0"):
         WhatIf(session, horizon=0)
     with pytest.raises(ValueError, match=r"action 8 is outside \[0, 8\)"):

@@ -108,7 +108,9 @@ class ToyPlay:
         self, episodes: int = 4, steps: int = 240, lag: int = 1, objects: bool = True, game: str = "pong"
     ) -> None:
         names = ("ball", "player", "enemy") if objects else ()
-        self.manifest = SimpleNamespace(game=game, height=104, width=80, action_names=ACTIONS, object_names=names)
+        self.manifest = SimpleNamespace(
+            game=game, height=104, width=80, action_names=ACTIONS, object_names=names, dreamed=0
+        )
         self.whole = [_record(seed, steps, lag, objects) for seed in range(episodes)]
         self.episodes = tuple(
             EpisodeRef(shard=0, index=i, seed=i, behaviour=e.behaviour, start=0, frames=len(e.frames))
