@@ -11,6 +11,7 @@ from app.hud import Stats
 from app.scenes.scene import Scene
 from app.screen import Screen
 
+REDRAW_S = 0.2  # after which a scene that says that nothing changed is drawn all the same: notices fade
 IDLE_FPS = 60.0  # how often a loop without a limit turns while nothing is dreamed
 
 
@@ -33,6 +34,7 @@ class Game:
         self.screen, self.stack, self.stats, self.fps = screen, [scene], stats, fps
         self._after_turn = after_turn
         self._clock = pygame.time.Clock()
+        self._drawn = 0.0
 
     def run(self) -> None:
         """Turn until the last scene is done, the window is closed, or after_turn says so."""
@@ -43,29 +45,34 @@ class Game:
 
     def turn(self) -> None:
         """One turn of the loop."""
-        self._events()
+        heard = self._events()
         if not self.stack:
             return
         self.stack[-1].update()
         began = time.perf_counter()
-        for scene in self.stack:
-            scene.draw(self.screen)
-        self.screen.flip()
-        self.stats.draw_ms += 0.1 * ((time.perf_counter() - began) * 1000.0 - self.stats.draw_ms)
+        if heard or getattr(self.stack[-1], "stale", True) or began - self._drawn > REDRAW_S:
+            for scene in self.stack:
+                scene.draw(self.screen)
+            self.screen.flip()
+            self._drawn = began
+            self.stats.draw_ms += 0.1 * ((time.perf_counter() - began) * 1000.0 - self.stats.draw_ms)
         self._tick()
 
-    def _events(self) -> None:
-        for event in pygame.event.get():
+    def _events(self) -> bool:
+        """Hand events to the scene on top. True if there were any."""
+        events = pygame.event.get()
+        for event in events:
             if event.type == pygame.QUIT:
                 self.stack.clear()
-                return
+                return True
             above = self.stack[-1].handle(event)
             if above is not None:
                 self.stack.append(above)
             if self.stack[-1].done:
                 self.stack.pop()
             if not self.stack:
-                return
+                return True
+        return bool(events)
 
     def _tick(self) -> None:
         """Wait for the next turn: a scene in which nothing moves needs no more than the idle rate."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 
@@ -19,6 +20,9 @@ from app.scenes.play import PlayScene
 from app.screen import Screen
 from app.session import Session
 
+SWITCH_S = (
+    2e-4  # after which Python's threads take turns: a step is many short operations that drawing must not hold up
+)
 TURNS = 60.0  # of the loop a second: how soon a key is heard and a new picture shown
 PATIENCE_S = 0.02  # how long a loop without a limit waits for a picture before it listens for keys again
 
@@ -64,6 +68,7 @@ class Live:
         )
         turns = max(TURNS, rate) if rate > 0 else 0.0
         self.game = Game(self.screen, self.scene, stats, fps=turns, after_turn=self._after_turn)
+        sys.setswitchinterval(SWITCH_S)
         self._limit: int | None = None
         self._first: Callable[[], None] | None = None
         self._tune, self._watch = False, threads.Watch(1, 1.0)

@@ -68,6 +68,7 @@ class PlayScene:
         self.hud = Hud(title, engine, self.names, stats)
         self.desk = Desk(engine, self.names, places, title, self.say, follower)
         self.done, self.waits, self.shows_guesses = False, False, False
+        self.stale = True  # there is something new to draw
         self.notice, self._until = "", 0.0
         self._screen, self._pads, self._shot = screen, pads, False
         self._commands: dict[Does, Callable[[], object]] = {
@@ -138,7 +139,7 @@ class PlayScene:
     def update(self) -> None:
         """Go on when it is time to."""
         before = self.engine.dreamed
-        self.engine.turn(self._choose)
+        self.stale = self.engine.turn(self._choose)
         self.desk.turn()
         if self.engine.dreamed == before:
             return
