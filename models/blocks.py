@@ -111,6 +111,13 @@ class TemporalAttention(nn.Module):
         return bias if offset.ndim == 2 else rearrange(bias, "h b t s -> b 1 h t s")
 
 
+def check_heads(width: int, heads: int) -> None:
+    """Raise ValueError, naming the numbers of heads that fit, unless `heads` of them share `width` evenly."""
+    if heads < 1 or width % heads:
+        fits = ", ".join(str(count) for count in range(1, 17) if width % count == 0)
+        raise ValueError(f"width {width} is not divisible by {heads} heads; use {fits}")
+
+
 class STBlock(nn.Module):
     """One block of the ST-transformer; with `conditioned`, a vector per frame scales and shifts its norms.
 
@@ -121,9 +128,7 @@ class STBlock(nn.Module):
         self, width: int, heads: int, reach: int, grid: tuple[int, int], conditioned: bool = False, expand: int = 4
     ) -> None:
         super().__init__()
-        if width % heads:
-            fits = ", ".join(str(k) for k in range(1, 17) if width % k == 0)
-            raise ValueError(f"width {width} is not divisible by {heads} heads; use {fits}")
+        check_heads(width, heads)
         self.spatial = SpatialAttention(width, heads, grid)
         self.temporal = TemporalAttention(width, heads, reach) if reach > 1 else None
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2 + (reach > 1)))

@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.blocks import STBlock, shifted
+from models.blocks import STBlock, check_heads, shifted
 from models.frames import to_float
 from models.quantizers import perplexity
 from models.tokenizer import Size, Tokenizer
@@ -63,8 +63,7 @@ class LatentActionConfig:
     def __post_init__(self) -> None:
         if not 2 <= self.codes <= 64:
             raise ValueError(f"number of latent actions must be in [2, 64], found {self.codes}")
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not divisible by {self.heads} heads")
+        check_heads(self.width, self.heads)
         if not 0 <= self.free_share < 1 or not 0 <= self.sort_share < 1 - self.free_share or not 0 <= self.balance <= 1:
             shares = f"free_share {self.free_share} and sort_share {self.sort_share} must be in [0, 1) and leave a rest"
             raise ValueError(f"{shares}, balance {self.balance} must be in [0, 1]")

@@ -13,7 +13,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from models.blocks import STBlock
+from models.blocks import STBlock, check_heads
 from models.frames import check_patch, patchify, to_float, to_uint8, unpatchify
 from models.quantizers import FiniteScalarQuantizer, PatchCodebook, VectorQuantizer, perplexity
 from models.world import Window, WorldSpec
@@ -54,8 +54,7 @@ class TokenizerConfig:
             raise ValueError(f"tokenizer kind must be patch, vq or fsq, found {self.kind!r}")
         if min(self.patch) < 1 or self.codes < 2 or self.reach < 1:
             raise ValueError(f"patch {self.patch}, codes {self.codes} and reach {self.reach} must be positive")
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not divisible by {self.heads} heads")
+        check_heads(self.width, self.heads)
 
     @classmethod
     def sized(cls, size: Size) -> TokenizerConfig:

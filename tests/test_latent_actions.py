@@ -120,7 +120,7 @@ def test_number_of_codes_is_kept() -> None:
     [
         ({"codes": 1}, r"number of latent actions must be in \[2, 64\], found 1"),
         ({"codes": 65}, "found 65"),
-        ({"width": 30, "heads": 4}, "width 30 is not divisible by 4 heads"),
+        ({"width": 30, "heads": 4}, "width 30 is not divisible by 4 heads; use 1, 2, 3, 5, 6, 10, 15"),
         ({"free_share": 1.0}, "free_share 1.0"),
         ({"free_share": 0.6, "sort_share": 0.4}, "sort_share 0.4"),
         ({"balance": -0.1}, "balance -0.1"),

@@ -317,7 +317,7 @@ def test_training_on_some_easy_tokens_leaves_the_expected_loss_as_it_is() -> Non
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"width": 30, "heads": 4}, "width 30 is not divisible by 4 heads"),
+        ({"width": 30, "heads": 4}, "width 30 is not divisible by 4 heads; use 1, 2, 3, 5, 6, 10, 15"),
         ({"reach": 1}, "reach 1 must be 2 or more"),
         ({"own_share": 1.5}, r"own_share must be in \[0, 1\], found 1.5"),
     ],

@@ -124,6 +124,15 @@ def test_a_part_that_is_not_there_or_does_not_fit(tmp_path: Path) -> None:
         assert one_line(caught.value)
 
 
+def test_a_checkpoint_of_another_part_is_named(tmp_path: Path) -> None:
+    run = Run(tmp_path, CONFIG)
+    run.save_part("lam", nn.Linear(2, 3))
+    (tmp_path / "parts" / "lam.safetensors").rename(tmp_path / "parts" / "tokenizer.safetensors")
+    with pytest.raises(ValueError, match=r"expected a tokenizer checkpoint, .* holds 'lam'") as caught:
+        run.read_part("tokenizer")
+    assert one_line(caught.value)
+
+
 def test_a_damaged_part_is_one_line(tmp_path: Path) -> None:
     run = Run(tmp_path, CONFIG)
     run.save_part("lam", nn.Linear(4, 3))

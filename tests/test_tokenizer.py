@@ -194,7 +194,7 @@ def test_a_patch_that_does_not_fit_names_those_that_do() -> None:
     ("changes", "message"),
     [
         ({"kind": "jpeg"}, "tokenizer kind must be patch, vq or fsq, found 'jpeg'"),
-        ({"width": 30, "heads": 4}, "width 30 is not divisible by 4 heads"),
+        ({"width": 30, "heads": 4}, "width 30 is not divisible by 4 heads; use 1, 2, 3, 5, 6, 10, 15"),
         ({"codes": 1}, "codes 1"),
         ({"patch": (0, 8)}, r"patch \(0, 8\)"),
     ],

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -82,7 +82,7 @@ class Run:
     def save_part(self, part: str, module: nn.Module) -> None:
         """Keep a finished part and drop what was needed to resume it."""
         weights = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
-        write_bytes(self.folder / "parts" / f"{part}.safetensors", save(weights))
+        write_bytes(self.folder / "parts" / f"{part}.safetensors", save(weights, {"part": part}))
         self.resume_path(part).unlink(missing_ok=True)
 
     def read_part(self, part: str) -> dict[str, Tensor]:
@@ -92,10 +92,15 @@ class Run:
             have = sorted(found.stem for found in path.parent.glob("*.safetensors"))
             raise FileNotFoundError(f"{part} checkpoint not found at {path}; there are: {', '.join(have) or 'none'}")
         try:
-            return load_file(path)
+            with safe_open(path, framework="pt") as opened:
+                kind = (opened.metadata() or {}).get("part", part)
+            weights = load_file(path)
         except SafetensorError as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"{path} is damaged: {reason}; delete it to train {part} again") from error
+        if kind != part:
+            raise ValueError(f"expected a {part} checkpoint, {path} holds {kind!r}; delete it to train {part} again")
+        return weights
 
     def load_part(self, part: str, module: nn.Module) -> None:
         """Read a finished part back into a module of the same shape."""

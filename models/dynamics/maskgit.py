@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.blocks import KeysValues, Past, STBlock, shifted
+from models.blocks import KeysValues, Past, STBlock, check_heads, shifted
 from models.dynamics.context import Memory, erased, swapped
 from models.latent_actions import LatentActionConfig, LatentActionModel
 from models.sampling import sample, surest
@@ -62,8 +62,7 @@ class MaskGITConfig:
     easy: int = 8
 
     def __post_init__(self) -> None:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not divisible by {self.heads} heads")
+        check_heads(self.width, self.heads)
         if self.reach < 2 or self.depth < 1 or self.easy < 1 or self.first < 1:
             raise ValueError(f"reach {self.reach} must be 2 or more; depth, easy and first 1 or more")
         for name in ("whole", "own_from", "own_share", "erased", "action_noise"):
