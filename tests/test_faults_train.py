@@ -177,7 +177,10 @@ def test_a_damaged_checkpoint_says_what_to_do(tmp_path: Path, data: Path, capsys
             ["pong", "--set", "family.tokenizer.patch=(7,7)"],
             "patch 7x7 does not divide a frame of 104x80; use rows",
         ),
-        (["pong", "--set", "family.dynamics.heads=0"], "--set family.dynamics.heads=0: cannot be: "),
+        (
+            ["pong", "--set", "family.dynamics.heads=0"],
+            "is not divisible by 0 heads; use 1, 2, 4",
+        ),
         (["pong", "--set", "seed=-1"], "seed must be 0 or more, found -1"),
         (["pong", "--set", "lam.length=500"], "longest episode has 151 frames, a window needs 500; collect longer"),
         (["pong", "--set", "dynamics.length=1"], "too short"),

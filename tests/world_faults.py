@@ -96,7 +96,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no heads": (
         lambda folder: edited(folder, lambda card: card["config"]["dynamics"].update(heads=0)),
-        r"config.dynamics has a value that cannot be",
+        r"width 32 is not divisible by 0 heads; use 1, 2, 4, 8, 16",
     ),
     "no size": (
         lambda folder: edited(folder, lambda card: card["spec"].update(height=0)),
