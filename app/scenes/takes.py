@@ -75,5 +75,6 @@ def _whence(take: Take) -> str:
     if take.origin is not None:
         source = {"start": "a start", "prompt": "a picture"}.get(take.origin.why, take.origin.why)
     else:
-        source = "a forgotten one" if take.parent is None else f"take {take.parent.number}"
+        number = 0 if take.parent is None else take.parent.number
+        source = f"take {number}" if number else "what is forgotten"
     return f"{take.begin} to {take.end}, from {source}"
