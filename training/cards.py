@@ -59,7 +59,6 @@ def commit() -> str:
 
 def write_card(spec: WorldSpec, facts: Mapping[str, Any]) -> str:
     """The model card: what it is, what it was made of, what its codes do, how good it is."""
-    minutes = ", ".join(f"{part} {value:.1f}" for part, value in facts.get("minutes", {}).items())
     lines = [
         f"# {spec.game}, dreamed",
         "",
@@ -70,8 +69,7 @@ def write_card(spec: WorldSpec, facts: Mapping[str, Any]) -> str:
         "",
         *(f"- {item['frames']} frames of {item['game']}, behaviour `{item['behaviour']}`, seeds from {item['seed']}"
           for item in facts.get("data", [])),
-        f"- command: `{facts.get('command', 'unknown')}`",
-        f"- minutes: {minutes or 'unknown'}",
+        *_ways(facts),
         f"- machine: {facts.get('machine', {}).get('cpu')}, {facts.get('machine', {}).get('threads')} threads,"
         f" GPU: {facts.get('machine', {}).get('gpu') or 'none'}",
         f"- commit: {facts.get('commit')}",
@@ -83,3 +81,11 @@ def write_card(spec: WorldSpec, facts: Mapping[str, Any]) -> str:
         lines += [f"| {code} | {label} | {share:.0%} | {use:.1%} |" for code, (label, share, use) in enumerate(rows)]
         lines += ["", f"Real actions answer {spec.table.best_lag} step(s) late.", ""]
     return "\n".join(lines)
+
+
+def _ways(facts: Mapping[str, Any]) -> list[str]:
+    """The commands that made a world, the first one first, and what each took."""
+    earlier = _ways(facts["from"]) if "from" in facts else []
+    minutes = ", ".join(f"{part} {value:.1f}" for part, value in facts.get("minutes", {}).items())
+    which = f", commit {facts['commit']}, weights {facts['weights']}" if "weights" in facts else ""
+    return [*earlier, f"- command: `{facts.get('command', 'unknown')}`; minutes: {minutes or 'unknown'}{which}"]

@@ -62,7 +62,11 @@ def check(experiment: Experiment, data: Data, until: str = "dynamics") -> None:
 
 
 class Pipeline:
-    """One run. `say` gets a line at the beginning and end of every part."""
+    """One run. `say` gets a line at the beginning and end of every part.
+
+    begin: a world of the same family whose tokenizer and latent actions are kept and whose dynamics go on
+    learning. Raises ValueError where it does not fit the experiment or the data.
+    """
 
     def __init__(
         self,
@@ -73,11 +77,15 @@ class Pipeline:
         autocast: bool = False,
         compiled: bool = False,
         say: Say = lambda line: None,
+        begin: MaskGITWorld | None = None,
     ) -> None:
         self.experiment, self.data, self.run, self.device = experiment, data, run, device
         self.autocast, self.compiled, self.say = autocast, compiled, say
         torch.manual_seed(experiment.seed)
         self.world: MaskGITWorld = experiment.family.build(data.spec()).to(device)
+        self.begins = begin is not None
+        if begin is not None:
+            _take_over(begin, self.world)
 
     def train(self, until: str = "dynamics") -> None:
         """Train all parts up to and including `until`; finished ones are read back."""
@@ -86,6 +94,9 @@ class Pipeline:
             if self.run.part_done(name):
                 self.say(f"{name}: done before")
                 self._read_back(name)
+            elif self.begins and name != "dynamics":
+                self.run.save_part(name, self._module(name))
+                self.say(f"{name}: as it was")
             else:
                 try:
                     getattr(self, f"_train_{name}")()
@@ -162,11 +173,16 @@ class Pipeline:
     def _train_dynamics(self) -> None:
         dynamics, config = self.world.dynamics, self.experiment.dynamics
         cache = read_codes(self._tokens(), self.world.latent_actions, self.run.folder / "cache", self.device)
+        across = self.experiment.across if cache.can_cross(config.length) else 0.0
 
         def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
-            places = cache.windows.draw(rng, config.batch, config.length)
+            count = int(rng.binomial(config.batch, across)) if across else 0
+            places = cache.windows.draw(rng, config.batch - count, config.length)
             tokens, codes = cache.read(places, config.length)
             assert codes is not None
+            if count:
+                more = cache.read_across(rng, count, config.length)
+                tokens, codes = torch.cat([tokens, more[0]]), torch.cat([codes, more[1]])
             return dynamics.loss(tokens.to(self.device), codes.to(self.device), progress)
 
         def preview(module: nn.Module) -> Tensor:
@@ -187,6 +203,18 @@ class Pipeline:
             return None
         table = provisional_table(cache, self.world.dynamics.actions)
         return Snapshots(self.world, starts, table, self.run.folder / LATEST, steps, self.say)
+
+
+def _take_over(begin: MaskGITWorld, world: MaskGITWorld) -> None:
+    """The weights of one world for another one. Raises ValueError where they do not fit."""
+    for name in ("game", "height", "width"):
+        if (found := getattr(begin.spec, name)) != (want := getattr(world.spec, name)):
+            raise ValueError(f"the world to go on from has {name} {found}, the data have {want}; they must agree")
+    try:
+        world.load_state_dict(begin.state_dict())
+    except RuntimeError as error:
+        raise ValueError("--set may not change the sizes of the world to go on from") from error
+    world.link()
 
 
 def start_clips(windows: Windows, context: int, count: int = 12, seed: int = 0) -> list[Tensor]:

@@ -21,6 +21,8 @@ class Experiment:
     lam_behaviours: whose play the LAM learns from, where the data has any of it. Play that follows from
     the picture or from its own past may tell a decoder with a memory what comes next, so that the codes
     need not; random play is not measured to be better than mixed.
+    across: share of the dynamics' windows in which a game ends and the next one begins. Recordings stop where
+    a game is over; a dream does not, and without these it would go on into what no game ever shows.
     """
 
     game: str
@@ -30,6 +32,11 @@ class Experiment:
     dynamics: LoopConfig = field(default_factory=LoopConfig)
     seed: int = 0
     lam_behaviours: tuple[str, ...] = ("random",)
+    across: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.across <= 1:
+            raise ValueError(f"across must be in [0, 1], found {self.across}")
 
 
 def best_patch(height: int, width: int) -> tuple[int, int]:
@@ -53,6 +60,16 @@ def maskgit(game: str, height: int, width: int, size: Size = "small") -> Experim
         tokenizer=LoopConfig(steps=2000, batch=16, length=4, optim=OptimConfig(lr=1e-3)),
         lam=LoopConfig(steps=1100, batch=32, length=6, optim=OptimConfig(lr=3e-3, average=0.99)),
         dynamics=LoopConfig(steps=3100, batch=16, length=16, optim=OptimConfig(lr=3e-3, decay=0.6)),
+    )
+
+
+def further(game: str, family: MaskGITFamily) -> Experiment:
+    """The default for dynamics that go on learning: faults in the context from the first step on, and a
+    learning rate that only falls."""
+    return Experiment(
+        game=game,
+        family=replace(family, dynamics=replace(family.dynamics, own_from=0.0)),
+        dynamics=LoopConfig(steps=800, batch=16, length=16, optim=OptimConfig(lr=1e-3, decay=1.0)),
     )
 
 
@@ -87,4 +104,4 @@ def preset(name: str, game: str, height: int, width: int, size: Size = "small") 
     return PRESETS[name](game, height, width, size)
 
 
-__all__ = ["PRESETS", "Experiment", "LatentActionConfig", "MaskGITConfig", "best_patch", "preset"]
+__all__ = ["PRESETS", "Experiment", "LatentActionConfig", "MaskGITConfig", "best_patch", "further", "preset"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -50,6 +51,35 @@ class TokenCache:
         tokens = torch.from_numpy(self.tokens[rows].astype(np.int64))
         codes = None if self.codes is None else torch.from_numpy(self.codes[rows[:, :-1]])
         return tokens, codes
+
+    def read_across(self, rng: np.random.Generator, count: int, length: int) -> tuple[Tensor, Tensor]:
+        """`count` windows in which one game ends and the next begins, as a player sees it: tokens int64
+        [count, T, N] and codes int64 [count, T-1].
+
+        The code between the games is random, as a new game begins whatever is pressed. Raises ValueError
+        where no game of `length` frames ends.
+        """
+        if not self.can_cross(length) or self.codes is None:
+            raise ValueError(f"no game of {length} frames or more ends in this data")
+        lengths = self.windows.lengths
+        over, following = self.ended[lengths[self.ended] >= length], np.flatnonzero(lengths >= length)
+        ending, beginning = rng.choice(over, count), rng.choice(following, count)
+        kept = rng.integers(1, length, (count, 1))  # frames of the game that ends
+        at = np.arange(length)[None]
+        last = (self.firsts + lengths)[ending][:, None]
+        rows = np.where(at < kept, last - kept + at, self.firsts[beginning][:, None] + at - kept)
+        codes = self.codes[rows[:, :-1]]
+        codes = np.where(at[:, :-1] == kept - 1, rng.integers(0, int(self.codes.max()) + 1, codes.shape), codes)
+        return torch.from_numpy(self.tokens[rows].astype(np.int64)), torch.from_numpy(codes)
+
+    def can_cross(self, length: int) -> bool:
+        """Whether any game of `length` frames or more ends."""
+        return bool((self.windows.lengths[self.ended] >= length).any())
+
+    @functools.cached_property
+    def ended(self) -> NDArray[np.int64]:
+        """int64 [E]: the episodes at whose end the game was over."""
+        return self.windows.over()
 
 
 @torch.inference_mode()

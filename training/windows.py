@@ -1,4 +1,4 @@
-"""Shards → windows of T frames and T-1 actions. A window never crosses the end of an episode."""
+"""Shards → windows of T frames and T-1 actions. Windows of pixels never cross the end of an episode."""
 
 from __future__ import annotations
 
@@ -64,6 +64,11 @@ class Windows:
         edges = np.cumsum(room)
         episode = np.searchsorted(edges, place, side="right")
         return np.stack([episode, place - (edges[episode] - room[episode])], axis=1)
+
+    def over(self) -> NDArray[np.int64]:
+        """int64 [E]: the episodes at whose end the game itself was over, and not only the recording."""
+        last = (dataset.read(ref, ref.frames - 2, ref.frames).ends[-1] for dataset, ref in self.episodes)
+        return np.flatnonzero(np.fromiter(last, bool, len(self.episodes)))
 
     def read(self, places: NDArray[np.int64], length: int) -> Window:
         """The windows at `places` [B, 2], with their real actions."""

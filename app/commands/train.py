@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,12 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--run", "run_folder", type=click.Path(), help="Run folder.  [default: saves/runs/GAME]")
 @click.option("--out", type=click.Path(), help="Where the world goes.  [default: saves/worlds/GAME]")
+@click.option(
+    "--from",
+    "begin",
+    metavar="WORLD",
+    help="Keep this world's tokenizer and latent actions and go on training its dynamics.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the run where it stopped, exactly.")
 @click.option("--override", is_flag=True, help="With --resume: accept a config that differs from the run's.")
 @training_options
@@ -81,6 +88,7 @@ def train(
     data: tuple[str, ...],
     run_folder: str | None,
     out: str | None,
+    begin: str | None,
     resume: bool,
     override: bool,
     **options: Any,
@@ -93,10 +101,14 @@ def train(
     The run folder gets metrics, previews and checkpoints. Ctrl-C loses nothing that was kept there; the same
     command with --resume goes on bit for bit as if nothing had happened.
 
+    With --from WORLD only the dynamics are trained, further than they were, on old or on new frames; --preset
+    and --size do not apply then, and --set may change how it is trained but no sizes.
+
     \b
       dreamcade train pong --data saves/datasets/pong
       dreamcade train pong --data saves/datasets/pong --resume
       dreamcade train tokenizer --data saves/datasets/pong --preset maskgit-vq
+      dreamcade train pong --data saves/datasets/more --from pong --run saves/runs/further
     """
     from training.windows import open_datasets
 
@@ -111,8 +123,10 @@ def train(
     folder = Path(run_folder) if run_folder else saves() / "runs" / game
     target = Path(out) if out else saves() / "worlds" / game
     shown = " ".join(f"--data {path}" for path in data)
-    command = f"dreamcade train {what} {shown}".strip()
-    world = run_training(datasets, folder, target, part or "dynamics", part is None, resume, override, command, options)
+    command = f"dreamcade train {what} {shown}".strip() + (f" --from {begin}" if begin else "")
+    world = run_training(
+        datasets, folder, target, part or "dynamics", part is None, resume, override, command, options, begin=begin
+    )
     if world is None:
         further = f"dreamcade train {game} {shown} --run {folder} --resume".replace("  ", " ")
         click.echo(f"{part} is done; go on with: {further}")
@@ -175,8 +189,12 @@ def run_training(
     command: str,
     options: dict[str, Any],
     experiment: Any = None,
+    begin: str | None = None,
 ) -> Path | None:
-    """Train a run up to a part, and write the world if `finish`. Returns the world's folder or None."""
+    """Train a run up to a part, and write the world if `finish`. Returns the world's folder or None.
+
+    begin: name or folder of a world whose dynamics go on learning.
+    """
     from dataclasses import asdict
 
     import torch
@@ -191,25 +209,67 @@ def run_training(
     if finish:
         check_out(target)
     manifest = datasets[0].manifest
-    if experiment is None:
+    earlier = _earlier(begin, device) if begin else None
+    if earlier is not None:
+        experiment = _going_on(options, manifest.game, earlier.world.config)
+    elif experiment is None:
         experiment = chosen_experiment(options, manifest.game, manifest.height, manifest.width)
     splits = Data(Windows(datasets, "train"), _held_out(datasets))
     check(experiment, splits, until)
     facts = {"experiment": asdict(experiment), "data": [_described(found.manifest) for found in datasets]}
+    if earlier is not None:
+        facts["from"] = earlier.digest
     run = Run(folder, facts, resume, override)
     autocast = settle_autocast(options["autocast"], device, folder)
     click.echo(
         f"{splits.train.frames} frames of {manifest.game}; {device}, {torch.get_num_threads()} threads,"
         f" bf16 autocast {'on' if autocast else 'off'}; run {folder}"
     )
-    pipeline = Pipeline(experiment, splits, run, device, autocast, options["compiled"], click.echo)
+    begun = earlier.world if earlier is not None else None
+    pipeline = Pipeline(experiment, splits, run, device, autocast, options["compiled"], click.echo, begun)
     try:
         pipeline.train(until)
     except Interrupted as stop:
         click.echo(str(stop))
         raise SystemExit(130) from None
     command += "".join(f" --set {change}" for change in options["changes"])
-    return pipeline.finish(target, {"command": command}) if finish else None
+    extra = {"command": command, **({"from": earlier.facts} if earlier is not None else {})}
+    return pipeline.finish(target, extra) if finish else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Earlier:
+    """A world to go on from: what its weights are, and how they came about."""
+
+    world: Any
+    digest: str
+    facts: dict[str, Any]
+
+
+def _earlier(name: str, device: str) -> _Earlier:
+    from hashlib import sha256
+
+    from app import library
+    from models.checkpoint import load_world, read_card
+
+    folder = library.pick(name)
+    world, card = load_world(folder, device), read_card(folder)
+    if card["family"] != "maskgit":
+        raise ValueError(f"{folder} is a {card['family']} world; --from goes on with maskgit worlds only")
+    digest = sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    known = card.get("facts", {})
+    kept = {key: known[key] for key in ("command", "minutes", "commit", "from") if key in known}
+    return _Earlier(world, digest[:16], {"weights": digest[:16], **kept})
+
+
+def _going_on(options: dict[str, Any], game: str, family: Any) -> Any:
+    """The experiment of dynamics that go on learning, with what --set changes."""
+    from dataclasses import replace
+
+    from training.overrides import apply_overrides
+    from training.presets import further
+
+    return apply_overrides(replace(further(game, family), seed=options["seed"]), options["changes"])
 
 
 def _described(manifest: Any) -> str:
