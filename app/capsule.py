@@ -110,7 +110,7 @@ def write_capsule(session: Session, path: Path) -> Path:
         actions=base64.b64encode(story.actions).decode("ascii"),
         checksums=_checksums(session, story),
         torch=str(torch.__version__),
-        threads=min(torch.get_num_threads(), MOST_THREADS),
+        threads=min(session.aside(torch.get_num_threads), MOST_THREADS),
         device=session.device.type,
     )
     content = records.as_json(KIND, FORMAT, asdict(label))

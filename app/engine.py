@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 from app.session import Session, Thought
+from app.thinker import Thinker
 from app.timeline import Frame
 
 SPEEDS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
@@ -23,7 +24,8 @@ Choose = Callable[[], int | None]
 
 
 class Engine:
-    """Drives a session. fps: steps a second, 0 for as many as possible; threaded: think in another thread.
+    """Drives a session, which from now on thinks where the engine does. fps: steps a second, 0 for as many as
+    possible; threaded: think in another thread.
 
     after_step: told in the thinking thread how long each step took, in seconds. `dreamed` counts every
     step of this evening, over all new starts; `late` those that were not on show within their own turn.
@@ -41,7 +43,8 @@ class Engine:
         self.session, self.fps = session, fps
         self.paused, self.dreamed, self.late, self.speed = False, 0, 0, 1.0
         self.cursor: int | None = None  # the step on show while the dream runs backwards
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="dream") if threaded else None
+        self.thinker = Thinker(threaded)
+        session.aside = self.thinker.ask
         self._step: Future[Thought] | None = None
         self._job: tuple[Future[Any], Callable[[Any], None]] | None = None
         self._after_step, self._clock = after_step, clock
@@ -101,7 +104,7 @@ class Engine:
         self._asked = max(self._due, now - self._period())
         self._due = self._asked + self._period()
         plan = self.session.plan(action)
-        self._step = self._submit(lambda: self._think(plan))
+        self._step = self.thinker.submit(lambda: self._think(plan))
         return self._collect(self._clock()) or new
 
     def single(self) -> None:
@@ -120,7 +123,7 @@ class Engine:
 
     def beside(self, job: Callable[[], Any]) -> Future[Any]:
         """Have something thought that does not concern the dream's course; the caller looks after it."""
-        return self._submit(job)
+        return self.thinker.submit(job)
 
     def faster(self, by: int) -> float:
         """So many notches faster, or slower where negative. Returns the speed, in times the game's own."""
@@ -154,7 +157,7 @@ class Engine:
         """
         if self.busy:
             raise RuntimeError("one piece of work at a time")
-        self._job = (self._submit(job), then)
+        self._job = (self.thinker.submit(job), then)
         self._collect(self._clock())
 
     def wait(self, seconds: float) -> None:
@@ -170,21 +173,13 @@ class Engine:
 
     def close(self) -> None:
         """Let the thread end."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        self.thinker.close()
 
     def _think(self, plan: Callable[[], Thought]) -> Thought:
         thought = plan()
         if self._after_step is not None:
             self._after_step(thought.seconds)
         return thought
-
-    def _submit(self, job: Callable[[], Any]) -> Future[Any]:
-        if self._pool is not None:
-            return self._pool.submit(job)
-        done: Future[Any] = Future()
-        done.set_result(job())
-        return done
 
     def _collect(self, now: float) -> bool:
         """Take what is finished. True if the picture on show is a new one."""

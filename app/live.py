@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable
 
 import pygame
-import torch
 
-from app import threads
+from app import threads as crew
 from app.engine import Engine
 from app.follow import Follower
 from app.game import Game
@@ -35,7 +34,8 @@ class Live:
     """One evening with one world. fps None takes the game's own rate; raises NoWindow without a display.
 
     screen: a window that is there already and stays; None opens one, and closes it in the end. pads: gamepads, None
-    looks for some. follower: where newer weights come from while one plays.
+    looks for some. follower: where newer weights come from while one plays. threads: of the CPU, for the thread that
+    thinks; None leaves them as they are.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class Live:
         screen: Screen | None = None,
         pads: Gamepads | None = None,
         follower: Follower | None = None,
+        threads: int | None = None,
     ) -> None:
         spec, stats = session.world.spec, Stats()
         self._keeps_window = screen is not None
@@ -63,6 +64,8 @@ class Live:
         self._keeps_pads = pads is not None
         rate = spec.fps if fps is None else fps
         self.engine = Engine(session, fps=rate, threaded=True, after_step=self._after_step)
+        if threads is not None:
+            self.engine.thinker.use(threads)
         self.scene = PlayScene(
             self.engine, self.screen, stats, title=title, places=places, pads=self._pads, follower=follower
         )
@@ -71,7 +74,7 @@ class Live:
         sys.setswitchinterval(SWITCH_S)
         self._limit: int | None = None
         self._first: Callable[[], None] | None = None
-        self._tune, self._watch = False, threads.Watch(1, 1.0)
+        self._tune, self._watch = False, crew.Watch(1, 1.0)
         self._say: Callable[[str], None] = _silent
         self._seconds, self._slowed = 0.0, False
 
@@ -120,7 +123,7 @@ class Live:
             self._first()
             self._first = None
             if self._tune:
-                self.engine.work(lambda: threads.settle(self.session.rehearse), self._settled)
+                self.engine.work(lambda: crew.settle(self.session.rehearse), self._settled)
         if self._slowed:
             self._slowed = False
             self._say("steps became slow with 2 threads: going on with 1")
@@ -135,8 +138,7 @@ class Live:
 
     def _settled(self, found: tuple[int, dict[int, float]]) -> None:
         best, took = found
-        torch.set_num_threads(best)  # in this thread too, so that capsules tell the truth
-        self._watch = threads.Watch(best, took[best])
+        self._watch = crew.Watch(best, took[best])
         times = ", ".join(f"{count}: {ms:.1f} ms" for count, ms in took.items())
         busy = "" if len(took) > 1 else "; the other cores are busy"
         self._say(f"CPU threads: {best} (a step with {times}{busy})")

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from app.timeline import Dials, Frame, Origin, Take, find_take, generator, prune
 from models.world import Samples, Sampling, ShowsUncertainty, State, Window, World
 
+T = TypeVar("T")
 TIMES = 30  # steps in the running mean of the model's time
 
 
@@ -34,13 +36,22 @@ class Thought:
     seconds: float
 
 
+def at_once(job: Callable[[], T]) -> T:
+    """Do something here and now."""
+    return job()
+
+
 class Session:
     """A world being played, one dreamed frame at a time.
 
     starts: clips of real frames to begin from, each uint8 [T, C, H, W] with T >= spec.context.
     start: which of them; None lets the seed choose. sampling: dials for a world that has them. world_id: what
     tells these weights from others, see `checkpoint.world_id`; kept in saves.
+
+    `aside` does longer work and waits for it; an engine puts its own thread there, see `thinker`.
     """
+
+    aside: Callable[[Callable[[], Any]], Any] = staticmethod(at_once)
 
     def __init__(
         self,
@@ -145,9 +156,8 @@ class Session:
         """Go on from given frames. step: what number that is; None for the present one, whose past stays."""
         checked_clip(origin.clip, self.world)
         actions = None if origin.actions is None else origin.actions[None].to(self.device)
-        with torch.inference_mode():
-            state = self.world.reset(Window(origin.clip[None].to(self.device), actions))
-            frame = picture(self.world.render(state))
+        window = Window(origin.clip[None].to(self.device), actions)
+        state, frame = self.aside(lambda: self._first(window))
         self._open(self.steps if step is None else step, state, frame, origin, self.take if step is None else None)
 
     def change_world(self, world: World, world_id: str) -> None:
@@ -285,6 +295,11 @@ class Session:
         with torch.inference_mode():
             after = world.step(state, torch.tensor([action], device=self.device), rng)
             return after, picture(world.render(after))
+
+    def _first(self, window: Window) -> tuple[State, Frame]:
+        with torch.inference_mode():
+            state = self.world.reset(window)
+            return state, picture(self.world.render(state))
 
     def _adopt(self, dials: Dials) -> None:
         self.seed = dials.seed

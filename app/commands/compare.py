@@ -46,7 +46,7 @@ MODES = ("codes", "keys", "lead")
 @click.option("--steps", type=click.IntRange(1, 64), help="sampling steps a frame")
 @click.option("--temperature", type=click.FloatRange(0.0, 10.0), help="surprise; 0 always takes the likeliest")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps")
-@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="CPU threads")
+@click.option("--threads", type=click.IntRange(1, 256), help="CPU threads  [default: 1; a window takes the faster of 1, 2]")
 @click.option("--scale", type=click.IntRange(1, 32), help="pixels of the window for one of the game")
 def compare(world: str, **options: Any) -> None:
     """Show the real game beside what WORLD dreams, and where they differ.
@@ -186,11 +186,14 @@ def _save(path: Path, turns: list[Turn]) -> None:
 def _watch(comparison: Comparison, folder: Path, options: dict[str, Any]) -> None:
     """Both games in a window, under the same keys."""
     import pygame
+    import torch
 
     from app.game import Game
     from app.hud import Stats
     from app.scenes.compare import CompareScene, bars
     from app.screen import Screen
+    from app.thinker import Thinker
+    from app.threads import settle
 
     spec, stats, limit = comparison.spec, Stats(), options["frames"]
     try:
@@ -202,7 +205,13 @@ def _watch(comparison: Comparison, folder: Path, options: dict[str, Any]) -> Non
     if limit is None and screen.driver == "dummy":
         limit = UNATTENDED
         click.echo(f"the video driver is 'dummy' and nobody can press a key: stopping after {limit} frames")
-    scene = CompareScene(comparison, screen, title=folder.name, captures=saves() / "captures")
+    thinker = Thinker(threaded=True)
+    torch.set_num_threads(1)  # in this thread, which only draws
+    if options["threads"] is not None:
+        thinker.use(options["threads"])
+    elif comparison.session.device.type == "cpu":
+        thinker.ask(lambda: settle(comparison.session.rehearse))
+    scene = CompareScene(comparison, screen, title=folder.name, captures=saves() / "captures", thinker=thinker)
 
     def going() -> bool:
         return limit is None or (comparison.turns < limit and not comparison.over)
@@ -210,6 +219,7 @@ def _watch(comparison: Comparison, folder: Path, options: dict[str, Any]) -> Non
     try:
         Game(screen, scene, stats, fps=spec.fps, after_turn=going).run()
     finally:
+        thinker.close()
         screen.close()
     times = "1 time" if comparison.syncs == 1 else f"{comparison.syncs} times"
     click.echo(f"{comparison.turns} turns; the dream was put on the real game {times}")
@@ -253,7 +263,7 @@ def _opened(name: str, options: dict[str, Any]) -> tuple[Path, World, str]:
     from app import library
     from models.world import Samples, Sampling
 
-    torch.set_num_threads(options["threads"])
+    torch.set_num_threads(options["threads"] or 1)
     device, folder = library.device(options["device"]), library.pick(name)
     world = library.open_world(folder, device)
     chosen = {key: options[key] for key in ("steps", "temperature") if options[key] is not None}

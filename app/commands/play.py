@@ -78,9 +78,17 @@ def play(
     from app.live import Live, NoWindow
     from app.places import Places
 
-    folder, session = _open(world, device, 1 if threads is None else threads, options)
+    folder, session = _open(world, device, 1, options)  # in this thread; the one that thinks has its own number
     try:
-        live = Live(session, title=folder.name, scale=scale, fps=fps, places=Places.usual(folder), follower=follower)
+        live = Live(
+            session,
+            title=folder.name,
+            scale=scale,
+            fps=fps,
+            places=Places.usual(folder),
+            follower=follower,
+            threads=threads,
+        )
     except NoWindow as problem:
         _unattended(world, device, threads, max_frames, f"no window could be opened ({problem})", options)
         return

@@ -7,6 +7,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pygame
 
 from app import theme
 from app.closeness import difference
-from app.compare import Comparison, Mode
+from app.compare import Comparison, Mode, Point, Turn
 from app.controllers import Human
 from app.curve import draw_curve
 from app.hud import badge
@@ -23,6 +24,8 @@ from app.keymap import Binding, Key, Keymap, chosen_keys
 from app.scenes.help import HelpScene
 from app.scenes.scene import Scene
 from app.screen import Screen
+from app.thinker import Thinker
+from app.timeline import Frame
 
 NOTICE_S = 2.0
 SAID = {
@@ -118,11 +121,24 @@ def bars(width: int) -> int:
 class CompareScene:
     """Two games under the same keys. `turns` of them are counted by the comparison.
 
-    fps: turns a second, 0 for one whenever the loop comes round.
+    fps: turns a second, 0 for one whenever the loop comes round. thinker: where they are thought, while the last
+    one stays on show; None: here.
     """
 
-    def __init__(self, comparison: Comparison, screen: Screen, *, title: str, captures: Path, fps: float = 0.0) -> None:
+    def __init__(
+        self,
+        comparison: Comparison,
+        screen: Screen,
+        *,
+        title: str,
+        captures: Path,
+        fps: float = 0.0,
+        thinker: Thinker | None = None,
+    ) -> None:
         self.comparison, self.title, self.captures, self.fps = comparison, title, captures, fps
+        self.thinker = thinker or Thinker()
+        self._turn: Future[Turn] | None = None
+        self._shown = self._present()
         self._due = 0.0
         self._times: deque[float] = deque(maxlen=30)
         self.keymap = Keymap("COMPARE", BINDINGS, chosen_keys())
@@ -168,10 +184,11 @@ class CompareScene:
 
     def update(self) -> None:
         """One turn of both games, unless paused."""
+        self._collect()
         if self.paused and not self._single:
             return
         now = time.monotonic()
-        if now < self._due and not self._single:
+        if self._turn is not None or (now < self._due and not self._single):
             return
         self._single = False
         if self.fps > 0:
@@ -181,13 +198,15 @@ class CompareScene:
             self.paused = True
             self.say("the recorded episode is over")
             return
-        self.comparison.turn(self.human.act())
+        action = self.human.act()
+        self._turn = self.thinker.submit(lambda: self.comparison.turn(action))
+        self._collect()
 
     def draw(self, screen: Screen) -> None:
         """Bar, three panes, curve."""
         screen.clear()
         surface, comparison = screen.surface, self.comparison
-        at, real, dream = view(surface.get_size()), comparison.real.frame, comparison.session.frame
+        at, (real, dream, curve) = view(surface.get_size()), self._shown
         self._top(surface, at)
         for frame, pane in zip((real, dream, difference(real, dream)), at.panes, strict=True):
             edge = screen.show(frame, pane).inflate(2, 2)
@@ -195,7 +214,7 @@ class CompareScene:
         for words, rect in zip(self.titles(), at.titles, strict=True):
             label = theme.fitted(words, at.letters, rect.width - at.letters, theme.SKY)
             surface.blit(label, label.get_rect(center=rect.center))
-        draw_curve(surface, at.curve, at.letters, list(comparison.curve), comparison.threshold)
+        draw_curve(surface, at.curve, at.letters, curve, comparison.threshold)
         if self._shot:
             self._shot = False
             self._save_shot(screen)
@@ -263,8 +282,25 @@ class CompareScene:
     def _one_step(self) -> None:
         self.paused, self._single = True, True
 
+    def _present(self) -> tuple[Frame, Frame, list[Point]]:
+        """Real frame, dreamed frame and curve as they stand between two turns."""
+        comparison = self.comparison
+        return comparison.real.frame, comparison.session.frame, list(comparison.curve)
+
+    def _collect(self, wait: bool = False) -> None:
+        """Show the turn that was thought, if it is done. wait: until it is."""
+        if self._turn is not None and (wait or self._turn.done()):
+            done, self._turn = self._turn, None
+            done.result()
+            self._shown = self._present()
+
+    def _put_back(self) -> None:
+        self.thinker.ask(self.comparison.resync)
+        self._shown = self._present()
+
     def _resync(self) -> None:
-        self.comparison.resync()
+        self._collect(wait=True)
+        self._put_back()
         self.say("the dream is back on the real game")
 
     def _toggle_auto(self) -> None:
@@ -272,6 +308,7 @@ class CompareScene:
         self.say("put back whenever it is lost" if self.comparison.auto else "the dream is left alone")
 
     def _next_mode(self) -> None:
+        self._collect(wait=True)
         comparison = self.comparison
         modes = comparison.modes
         other = modes[(modes.index(comparison.mode) + 1) % len(modes)]
@@ -279,7 +316,7 @@ class CompareScene:
             self.say(f"only mode {other.value} is possible here")
             return
         comparison.set_mode(other)
-        comparison.resync()
+        self._put_back()
         self.human = Human(comparison.hears)
         self.say(SAID[other])
 
@@ -295,6 +332,7 @@ class CompareScene:
             self.say(str(problem))
 
     def _quit(self) -> None:
+        self._collect(wait=True)
         self.done = True
 
 

@@ -88,7 +88,7 @@ class Desk:
     def _load(self) -> None:
         self.engine.settle()
         try:
-            saving.load(self.session, saving.slot_path(self.places.sessions, None))
+            self.session.aside(lambda: saving.load(self.session, saving.slot_path(self.places.sessions, None)))
         except (OSError, ValueError) as problem:
             self._say(str(problem))
             return

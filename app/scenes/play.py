@@ -290,11 +290,14 @@ class PlayScene:
         spec = self.session.world.spec
         try:
             real = LiveGame(game_named(spec.game, (spec.height, spec.width)), self.session.seed % 2**31)
-            comparison = Comparison(self.session.twin(), real)
+            thinker = self.engine.thinker
+            comparison = thinker.ask(lambda: Comparison(self.session.twin(), real))
         except (ValueError, OSError) as problem:
             self.say(str(problem))
             return None
-        return CompareScene(comparison, self._screen, title=self.title, captures=self.captures, fps=spec.fps)
+        return CompareScene(
+            comparison, self._screen, title=self.title, captures=self.captures, fps=spec.fps, thinker=thinker
+        )
 
     def _dials_door(self) -> Scene | None:
         return DialsScene(self.engine, self, self.keymap)

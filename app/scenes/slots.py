@@ -94,7 +94,7 @@ class SlotsScene:
             self.note = f"slot {slot.key} is empty"
             return
         try:
-            saving.load(self.session, slot.path)
+            self.session.aside(lambda: saving.load(self.session, slot.path))
         except (OSError, ValueError) as problem:
             self.note = str(problem)
             return

@@ -227,6 +227,14 @@ class MaskGIT(nn.Module):
         known, kept = self.foretell(present[:, None], earlier[:, None], action[:, None], table, past)
         return known[:, 0], memory.with_frame(kept)
 
+    def _guess_open(self, known: Tensor, grid: Tensor, masked: Tensor, action: Tensor, table: Tensor) -> Tensor:
+        """The filler on one frame [B, N], for the frames that still have hidden places: features of those [K, D]."""
+        rows = masked.any(dim=1)
+        if not bool(rows.all()):
+            known, grid, masked, action = known[rows], grid[rows], masked[rows], action[rows]
+        x = self.guess(known[:, None], grid[:, None], masked[:, None], action[:, None], table)[:, 0]
+        return x[masked]
+
     def draw(
         self, known: Tensor, before: Tensor, action: Tensor, table: Tensor, temperature: float, chance: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -240,8 +248,8 @@ class MaskGIT(nn.Module):
         grid, masked = before.clone(), torch.ones_like(before, dtype=torch.bool)
         entropy = torch.zeros(before.shape, device=before.device)
         for step in range(steps):
-            x = self.guess(known[:, None], grid[:, None], masked[:, None], action[:, None], table)[:, 0]
-            logits = self.logits(x[masked], before[masked], table).float()
+            x = self._guess_open(known, grid, masked, action, table)
+            logits = self.logits(x, before[masked], table).float()
             drawn, doubt = sample(logits, temperature, chance[:, step][masked])
             guessed, unsure = grid.masked_scatter(masked, drawn), entropy.masked_scatter(masked, doubt)
             fixed = masked & (surest(unsure, masked) if step < steps - 1 else masked)

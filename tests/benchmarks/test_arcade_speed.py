@@ -16,6 +16,7 @@ import pytest
 import torch
 
 FRAMES = 300
+THREADS = int(os.environ.get("DREAMCADE_THREADS", "2"))
 SOAK_S = float(os.environ.get("DREAMCADE_SOAK_S", "60"))
 
 
@@ -29,12 +30,12 @@ def live(monkeypatch, tmp_path):
     from models.checkpoint import find_world, load_starts, load_world
 
     folder = find_world("pong")
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # in the thread that draws
     session = Session(load_world(folder), load_starts(folder), seed=0)
     made = []
 
     def make(fps: float | None):
-        made.append(Live(session, title="pong", scale=None, fps=fps, places=Places.within(tmp_path)))
+        made.append(Live(session, title="pong", scale=None, fps=fps, places=Places.within(tmp_path), threads=THREADS))
         return made[-1]
 
     yield make

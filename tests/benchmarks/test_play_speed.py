@@ -43,13 +43,13 @@ def test_frames_a_second_with_the_picture_drawn(world, threads, monkeypatch, tmp
     from models.checkpoint import find_world, load_starts, load_world
 
     folder = find_world(world)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)  # in the thread that draws
     session = Session(load_world(folder), load_starts(folder), seed=0)
     with FlopCounterMode(display=False) as counter:
         for action in range(20):
             session.step(action % len(session.world.spec.actions))
     flops = counter.get_total_flops() / 20
-    live = Live(session, title=world, scale=None, fps=0, places=Places.within(tmp_path))
+    live = Live(session, title=world, scale=None, fps=0, places=Places.within(tmp_path), threads=threads)
     times, began, seen = [], time.perf_counter(), 0
     while len(times) < FRAMES + 20:
         live.game.turn()
