@@ -63,6 +63,7 @@ def test_frames_a_second_with_the_picture_drawn(world, threads, monkeypatch, tmp
     took = np.array(times[20:]) * 1000
     median, slow = float(np.median(took)), float(np.percentile(took, 95))
     reached = flops / median * 1e3 / 1e9
+    torch.set_num_threads(threads)
     peaks = {str(dtype)[6:]: gemm_peak(dtype) for dtype in (torch.float32, torch.bfloat16)}
     shares = ", ".join(f"{reached / peak:.1%} of the {name} GEMM peak {peak:.0f}" for name, peak in peaks.items())
     print(
