@@ -59,7 +59,7 @@ class Table:
 
     def pane(self, number: int) -> np.ndarray:
         """What a pane shows, one pixel of the window for each of the game."""
-        at = view(self.screen.surface.get_size())
+        at = view(self.screen.surface.get_size(), (self.comparison.spec.width, self.comparison.spec.height))
         rect = fit(40, 48, at.panes[number])
         scale = rect.width // 40
         assert scale >= 2
@@ -179,7 +179,7 @@ def test_the_end_of_a_recording_pauses(tmp_path):
 
 def test_the_curve_of_what_moves_is_drawn_and_cut_at_a_sync(table):
     def lit() -> np.ndarray:
-        at = view(table.screen.surface.get_size())
+        at = view(table.screen.surface.get_size(), (table.comparison.spec.width, table.comparison.spec.height))
         area = table.pixels()[at.curve.top + 2 * at.letters : at.curve.bottom, : at.curve.width]
         return np.unique(np.nonzero((area == theme.LIT).all(-1))[1])
 
@@ -359,3 +359,16 @@ def test_without_a_display_it_says_what_to_do(run, monkeypatch):
     assert problems.strip() == (
         "error: there is no display; add --out beside.mp4 for a clip, or --episodes 20 for figures"
     )
+
+
+def test_panes_stand_where_they_are_largest() -> None:
+    tall, wide = view((640, 840), (80, 104)), view((1200, 600), (80, 104))
+    assert len({pane.top for pane in wide.panes}) == 1
+    assert [pane.top for pane in tall.panes].count(tall.panes[0].top) == 2
+    narrow = view((640, 840)).panes[0].width // 80
+    assert min(tall.panes[0].width // 80, tall.panes[0].height // 104) > narrow
+    for at in (tall, wide):
+        for pane, title in zip(at.panes, at.titles, strict=True):
+            assert pane.bottom <= at.curve.top
+            assert title.bottom <= pane.top
+            assert not any(pane.colliderect(other) for other in at.panes if other is not pane)

@@ -95,21 +95,37 @@ class View:
     letters: int
 
 
-def view(size: tuple[int, int]) -> View:
-    """The layout; letters grow with the width, and the panes get what bar, titles and curve leave."""
+def view(size: tuple[int, int], picture: tuple[int, int] | None = None) -> View:
+    """The layout; letters grow with the width, and the panes get what bar, titles and curve leave.
+
+    picture: width and height of what the panes show. They stand in one row, or, where that makes them larger,
+    two above one; without a picture in one row.
+    """
     width, height = size
     letters = max(11, min(20, width // 50))
     top = pygame.Rect(0, 0, width, round(letters * 3.4))
     line, foot = round(letters * 1.8), round(letters * 7.5)
-    across, high = width // 3, max(1, height - top.height - line - foot)
-    columns = range(3)
+    left = max(1, height - top.height - foot)
+    columns, rows = max(((3, 1), (2, 2)), key=lambda shape: _scale(width, left, line, picture, *shape))
+    across, down = width // columns, left // rows
+    places = [(column * across, top.bottom + row * down) for row in range(rows) for column in range(columns)][:3]
+    if rows == 2:
+        places[2] = ((width - across) // 2, places[2][1])
     return View(
         top=top,
-        titles=tuple(pygame.Rect(n * across, top.bottom, across, line) for n in columns),
-        panes=tuple(pygame.Rect(n * across + 2, top.bottom + line, across - 4, high) for n in columns),
+        titles=tuple(pygame.Rect(x, y, across, line) for x, y in places),
+        panes=tuple(pygame.Rect(x + 2, y + line, across - 4, max(1, down - line)) for x, y in places),
         curve=pygame.Rect(0, height - foot, width, foot),
         letters=letters,
     )
+
+
+def _scale(width: int, height: int, line: int, picture: tuple[int, int] | None, columns: int, rows: int) -> float:
+    """How large a picture would be in so many columns and rows; one row wins where nothing is to be gained."""
+    if picture is None:
+        return 1.0 / rows
+    scale = min((width / columns - 4) / picture[0], (height / rows - line) / picture[1])
+    return scale if scale < 1.0 else float(int(scale))
 
 
 def bars(width: int) -> int:
@@ -206,7 +222,8 @@ class CompareScene:
         """Bar, three panes, curve."""
         screen.clear()
         surface, comparison = screen.surface, self.comparison
-        at, (real, dream, curve) = view(surface.get_size()), self._shown
+        real, dream, curve = self._shown
+        at = view(surface.get_size(), (real.shape[1], real.shape[0]))
         self._top(surface, at)
         for frame, pane in zip((real, dream, difference(real, dream)), at.panes, strict=True):
             edge = screen.show(frame, pane).inflate(2, 2)
