@@ -261,7 +261,7 @@ def _try(world: World, state: State, dials: Dials, step: int, device: torch.devi
     try:
         with torch.inference_mode():
             picture(world.render(state))
-            after = world.step(state, torch.tensor([0], device=device), generator(dials.seed, step, device))
+            after = world.step(state, torch.tensor([0], device=device), generator(dials.seed, step))
             picture(world.render(after))
     except STUMBLES as problem:
         raise ValueError(f"its state cannot be played: {records.reason(problem)}") from None

@@ -189,7 +189,7 @@ class Session:
         ids = len(self.world.spec.actions)
         if not 0 <= action < ids:
             raise ValueError(f"action {action} is outside [0, {ids})")
-        world, source, dials, rng = self.world, self.state, self.dials, generator(self.seed, self.steps, self.device)
+        world, source, dials, rng = self.world, self.state, self.dials, generator(self.seed, self.steps)
 
         def think() -> Thought:
             began = time.perf_counter()
@@ -256,7 +256,7 @@ class Session:
         for at in range(kept, step):
             dials = take.dials_at(at)
             world = self.world if dials.sampling is None else _dialled(self.world, dials.sampling)
-            rng = generator(dials.seed, at, self.device)
+            rng = generator(dials.seed, at)
             state, _ = self._dream(world, state, take.actions[at - take.begin], rng)
         return state
 

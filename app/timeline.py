@@ -216,6 +216,6 @@ def luck(seed: int, step: int) -> int:
     return (value ^ (value >> 31)) >> 1
 
 
-def generator(seed: int, step: int, device: str | torch.device = "cpu") -> torch.Generator:
-    """The luck of one step."""
-    return torch.Generator(device=device).manual_seed(luck(seed, step))
+def generator(seed: int, step: int) -> torch.Generator:
+    """The luck of one step. It is drawn on the CPU wherever the world runs: the same dream on every device."""
+    return torch.Generator().manual_seed(luck(seed, step))

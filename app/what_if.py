@@ -38,7 +38,7 @@ class WhatIf:
     def think(self) -> tuple[State, NDArray[np.uint8]]:
         """All dreams one step further; nothing changes. May run in another thread."""
         device, at = self.session.device, self._step + self.ahead
-        luck = [generator(self._seed, at, device) for _ in range(self.actions)]
+        luck = [generator(self._seed, at) for _ in range(self.actions)]
         with torch.inference_mode():
             state = self.session.world.step(self._state, torch.arange(self.actions, device=device), luck)
             frames = self.session.world.render(state).permute(0, 2, 3, 1).cpu().numpy()
