@@ -13,17 +13,21 @@ from __future__ import annotations
 import enum
 import statistics
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from app import subjects
 from app.closeness import PATIENCE, THRESHOLD, Hold, difference, moving_psnr, psnr
 from app.matching import Buttons, button_for, code_for, has_table
 from app.names import ActionNames
-from app.real import RealGame, pixels
+from app.real import LiveGame, RealGame, pixels
 from app.session import Session
+from app.tape import Tape
 from app.timeline import Frame, Origin
 from models.world import InfersActions
 
@@ -106,6 +110,7 @@ class Comparison:
         self.spans: deque[int] = deque(maxlen=SPANS)
         self.turns, self.syncs = 0, 0
         self.last: Turn | None = None
+        self.tape: Tape | None = None
         self._seen: deque[Tensor] = deque(maxlen=spec.context + 1)
         self._pressed: deque[int] = deque(maxlen=spec.context)
         self._late: deque[int] = deque()
@@ -162,11 +167,13 @@ class Comparison:
             raise ValueError(f"the recorded episode is over after {self.turns} turns")
         if self.real.over:
             self.real.restart()
+            self._record_from_here()
             self._approach()
         chosen = hears.idle if action is None else action
         before, button = self.real.frame, self._button(chosen)
         real = self._advance(button)
         code = self._code(chosen, button)
+        self._record(button, code)
         dream = self.session.step(code)
         self.since += 1
         self.turns += 1
@@ -204,8 +211,38 @@ class Comparison:
             if self.real.over:
                 found, need = len(self._seen), self.spec.context
                 raise ValueError(f"the real game is over after {found} frames but '{self.spec.game}' needs {need}")
-            self._advance(self.buttons.idle if self.real.planned is None else self.real.planned)
+            button = self.buttons.idle if self.real.planned is None else self.real.planned
+            self._advance(button)
+            self._record(button)
         self.resync()
+
+    def toggle_tape(self, root: Path, say: Callable[[str], None]) -> None:
+        """Record the real game into a new data set below `root`, with the codes that the dream was told; or stop."""
+        if not isinstance(self.real, LiveGame):
+            say("this is a recording already")
+            return
+        if self.tape is None:
+            subject = replace(subjects.real(self.real.game), latent_names=self.spec.actions)
+            self.tape = Tape(root, subject, say=say)
+        self.tape.toggle()
+        self._record_from_here()
+
+    def close(self) -> None:
+        """Finish what is being recorded."""
+        if self.tape is not None:
+            self.tape.stop()
+
+    def _record_from_here(self) -> None:
+        if self.tape is not None and isinstance(self.real, LiveGame):
+            self.tape.begin(self.real.frame, world=self.session.world_id, objects=self.real.objects)
+
+    def _record(self, button: int, code: int = -1) -> None:
+        """The last real step on tape, and what it was read as; -1: it was not."""
+        if self.tape is not None and self.tape.recording and isinstance(self.real, LiveGame):
+            real = self.real
+            self.tape.add(
+                real.frame, action=button, latent=code, reward=real.reward, end=real.over, objects=real.objects
+            )
 
     def _advance(self, button: int) -> Frame:
         frame = self.real.step(button)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from app.session import picture
@@ -24,7 +25,8 @@ class RealWorld:
 
     State: `console` uint8 [B, K], ALE's bytes, of which the first `length` int64 [B] are meant; `screens` uint8
     [B, 2, h, 160, 3] and `rams` uint8 [B, 2, 128] of the last two raw frames; `frame` uint8 [B, C, H, W], the
-    present one as it is stored; `end` bool [B]. A game that is over stands still.
+    present one as it is stored; `reward` float [B], of the last step; `end` bool [B]. A game that is over stands
+    still.
 
     Never step from a state that came in a file of somebody else: ALE does not check its bytes.
     """
@@ -52,7 +54,7 @@ class RealWorld:
         begun = []
         for seed in seeds:
             frame = self._machine.reset(seed)
-            begun.append((self._machine.snapshot(), frame))
+            begun.append((self._machine.snapshot(), frame, 0.0))
         return self._packed(begun)
 
     def step(self, state: State, action: Tensor, rng: Luck = None) -> State:
@@ -61,19 +63,24 @@ class RealWorld:
         after = []
         for row, held in enumerate(action.tolist()):
             snapshot = _snapshot(state, row)
-            frame = self._machine.restore(snapshot)
+            frame, reward = self._machine.restore(snapshot), 0.0
             if not snapshot.end:
-                frame, _, _ = self._machine.step(held)
+                frame, reward, _ = self._machine.step(held)
                 snapshot = self._machine.snapshot()
-            after.append((snapshot, frame))
+            after.append((snapshot, frame, reward))
         return self._packed(after)
 
     def render(self, state: State) -> Tensor:
         """The present frame: uint8 [B, C, H, W]."""
         return state["frame"]
 
-    def _packed(self, moments: Sequence[tuple[Snapshot, Frame]]) -> State:
-        snapshots = [snapshot for snapshot, _ in moments]
+    def objects(self, state: State) -> NDArray[np.float32] | None:
+        """Where the named objects of the first game are: float32 [K, 3], see `AtariGame`; None without names."""
+        self._machine.restore(_snapshot(state, 0))
+        return self._machine.objects
+
+    def _packed(self, moments: Sequence[tuple[Snapshot, Frame, float]]) -> State:
+        snapshots = [snapshot for snapshot, _, _ in moments]
         console = torch.zeros(len(moments), self._room, dtype=torch.uint8)
         for row, snapshot in enumerate(snapshots):
             length = len(snapshot.state)
@@ -85,7 +92,8 @@ class RealWorld:
             "length": torch.tensor([len(snapshot.state) for snapshot in snapshots]),
             "screens": torch.from_numpy(np.stack([np.stack(snapshot.screens) for snapshot in snapshots])),
             "rams": torch.from_numpy(np.stack([np.stack(snapshot.rams) for snapshot in snapshots])),
-            "frame": torch.stack([pixels(frame) for _, frame in moments]),
+            "frame": torch.stack([pixels(frame) for _, frame, _ in moments]),
+            "reward": torch.tensor([reward for _, _, reward in moments]),
             "end": torch.tensor([snapshot.end for snapshot in snapshots]),
         }
 
@@ -134,7 +142,7 @@ class LiveGame:
     planned: int | None = None
 
     def __init__(self, game: Game, seed: int = 0) -> None:
-        self.world, self.seed = RealWorld(game), seed
+        self.game, self.world, self.seed = game, RealWorld(game), seed
         self.actions = game.action_names
         self.state = self.world.begin([seed])
 
@@ -147,6 +155,16 @@ class LiveGame:
     def over(self) -> bool:
         """The game has come to its end."""
         return bool(self.state["end"][0])
+
+    @property
+    def reward(self) -> float:
+        """What the last step gained."""
+        return float(self.state["reward"][0])
+
+    @property
+    def objects(self) -> NDArray[np.float32] | None:
+        """Where the named objects are: float32 [K, 3], or None."""
+        return self.world.objects(self.state)
 
     def step(self, action: int) -> Frame:
         """Play one frame and return it."""

@@ -18,11 +18,12 @@ from app.compare import GAP, Comparison, Mode, panes
 from app.drift import drifts, summary
 from app.matching import Buttons, button_for, code_for, ways
 from app.names import ActionNames
-from app.real import RealGame, RecordedGame
+from app.real import LiveGame, RealGame, RecordedGame
 from app.session import Session
 from collectors.episode import Episode
-from collectors.games import PONG
+from collectors.games import PONG, game_named
 from collectors.rollout import play_episode
+from collectors.shards import Dataset
 from models import checkpoint
 from models.world import WorldSpec
 from training import metrics
@@ -372,3 +373,37 @@ def test_the_shipped_world_stays_nearer_than_without_its_codes():
     assert [turn.copy for turn in turns] == pytest.approx(found[0].copy, nan_ok=True)
     assert np.nanmean([turn.moving for turn in turns]) > figures["shuffled"]["mean_db"]
     assert {turn.button for turn in turns} == set(play.actions[43:68].tolist())
+
+
+def test_the_real_game_goes_on_tape_with_what_it_was_read_as(tmp_path: Path) -> None:
+    world = checkpoint.load_world(SHIPPED)
+    session = Session(world, checkpoint.load_starts(SHIPPED), world_id="abc")
+    comparison = Comparison(session, LiveGame(game_named("pong"), 3))
+    said: list[str] = []
+    comparison.toggle_tape(tmp_path, said.append)
+    shown = [comparison.real.frame]
+    turns = [comparison.turn(number % 6) for number in range(12)]
+    comparison.close()
+    assert said[-1].startswith("recorded 12 steps into pong-played-")
+    (folder,) = tmp_path.iterdir()
+    with Dataset.open(folder) as data:
+        data.verify()
+        (ref,) = data.episodes
+        episode = data.read(ref)
+        assert data.manifest.latent_names == world.spec.actions
+        assert data.manifest.dreamed == 0
+    assert (ref.source, ref.behaviour) == ("real", "human")
+    np.testing.assert_array_equal(episode.frames, np.stack(shown + [turn.real for turn in turns]))
+    assert episode.actions.tolist() == [number % 6 for number in range(12)]
+    assert episode.latent is not None
+    assert episode.latent.tolist() == [turn.code for turn in turns]
+    assert episode.objects is not None
+    assert episode.objects.shape == (13, 3, 3)
+
+
+def test_a_recording_is_not_recorded_again(tmp_path: Path) -> None:
+    comparison = Comparison(Session(ReadingWorld(), [start()]), BlockGame())
+    said: list[str] = []
+    comparison.toggle_tape(tmp_path, said.append)
+    assert said == ["this is a recording already"]
+    assert comparison.tape is None

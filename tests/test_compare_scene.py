@@ -37,7 +37,9 @@ class Table:
         self.comparison = Comparison(session, real or BlockGame(), **options)
         self.screen = Screen(3 * 40, 48, bars=bars)
         self.stats = Stats()
-        self.scene = CompareScene(self.comparison, self.screen, title="block", captures=tmp_path / "captures")
+        self.scene = CompareScene(
+            self.comparison, self.screen, title="block", captures=tmp_path / "captures", datasets=tmp_path / "datasets"
+        )
         self.game = Game(self.screen, self.scene, self.stats, fps=0)
 
     def down(self, *keys: int) -> None:

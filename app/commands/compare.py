@@ -211,7 +211,14 @@ def _watch(comparison: Comparison, folder: Path, options: dict[str, Any]) -> Non
         thinker.use(options["threads"])
     elif comparison.session.device.type == "cpu":
         thinker.ask(lambda: settle(comparison.session.rehearse))
-    scene = CompareScene(comparison, screen, title=folder.name, captures=saves() / "captures", thinker=thinker)
+    scene = CompareScene(
+        comparison,
+        screen,
+        title=folder.name,
+        captures=saves() / "captures",
+        datasets=saves() / "datasets",
+        thinker=thinker,
+    )
 
     def going() -> bool:
         return limit is None or (comparison.turns < limit and not comparison.over)
@@ -220,6 +227,7 @@ def _watch(comparison: Comparison, folder: Path, options: dict[str, Any]) -> Non
         Game(screen, scene, stats, fps=spec.fps, after_turn=going).run()
     finally:
         thinker.close()
+        comparison.close()
         screen.close()
     times = "1 time" if comparison.syncs == 1 else f"{comparison.syncs} times"
     click.echo(f"{comparison.turns} turns; the dream was put on the real game {times}")

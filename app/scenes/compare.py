@@ -45,6 +45,7 @@ class CompareDoes(enum.Enum):
     RESYNC = enum.auto()
     AUTO = enum.auto()
     MODE = enum.auto()
+    RECORD = enum.auto()
     SCREENSHOT = enum.auto()
     FULLSCREEN = enum.auto()
     HELP = enum.auto()
@@ -77,6 +78,7 @@ BINDINGS: tuple[Binding, ...] = (
     Binding(CompareDoes.MODE, "next mode: who follows whom", (Key(pygame.K_m, "M"),)),
     Binding(CompareDoes.PAUSE, "pause, go on", (Key(pygame.K_SPACE, "Space"),)),
     Binding(CompareDoes.STEP, "pause and go one frame on", (Key(pygame.K_n, "N"), Key(pygame.K_PERIOD, "."))),
+    Binding(CompareDoes.RECORD, "record the real game into a data set, stop recording", (Key(pygame.K_F2, "F2"),)),
     Binding(CompareDoes.SCREENSHOT, "save a screenshot", (Key(pygame.K_F12, "F12"),)),
     Binding(CompareDoes.FULLSCREEN, "full screen, window", (Key(pygame.K_F11, "F11"),)),
     Binding(CompareDoes.HELP, "show or hide this page", (Key(pygame.K_h, "H"), Key(pygame.K_F1, "F1"))),
@@ -148,10 +150,12 @@ class CompareScene:
         *,
         title: str,
         captures: Path,
+        datasets: Path,
         fps: float = 0.0,
         thinker: Thinker | None = None,
     ) -> None:
-        self.comparison, self.title, self.captures, self.fps = comparison, title, captures, fps
+        self.comparison, self.title, self.fps = comparison, title, fps
+        self.captures, self.datasets = captures, datasets
         self.thinker = thinker or Thinker()
         self._turn: Future[Turn] | None = None
         self._shown = self._present()
@@ -168,6 +172,7 @@ class CompareScene:
             CompareDoes.RESYNC: self._resync,
             CompareDoes.AUTO: self._toggle_auto,
             CompareDoes.MODE: self._next_mode,
+            CompareDoes.RECORD: self._record,
             CompareDoes.SCREENSHOT: self._ask_shot,
             CompareDoes.FULLSCREEN: screen.toggle_fullscreen,
             CompareDoes.QUIT: self._quit,
@@ -275,7 +280,9 @@ class CompareScene:
         place = title.get_rect(midleft=(pad, half * 0.5 + 2))
         surface.blit(title, place)
         left = place.right + pad
-        for words in [*(["PAUSED"] if self.paused else []), *(["AUTO"] if self.comparison.auto else [])]:
+        tape = self.comparison.tape
+        runs = ["PAUSED"] * self.paused + ["AUTO"] * self.comparison.auto + ([tape.state] if tape is not None else [])
+        for words in filter(None, runs):
             left = badge(surface, words, at.letters, midleft=(left, place.centery)).right + pad
         said = theme.fitted(SAID[self.comparison.mode], at.letters, max(1, room + pad - left), theme.INK)
         surface.blit(said, said.get_rect(midleft=(left, place.centery)))
@@ -337,6 +344,10 @@ class CompareScene:
         self.human = Human(comparison.hears)
         self.say(SAID[other])
 
+    def _record(self) -> None:
+        self._collect(wait=True)
+        self.comparison.toggle_tape(self.datasets, self.say)
+
     def _ask_shot(self) -> None:
         self._shot = True
 
@@ -350,6 +361,7 @@ class CompareScene:
 
     def _quit(self) -> None:
         self._collect(wait=True)
+        self.comparison.close()
         self.done = True
 
 

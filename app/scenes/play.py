@@ -71,6 +71,7 @@ class PlayScene:
         self.stale = True  # there is something new to draw
         self.notice, self._until = "", 0.0
         self._screen, self._pads, self._shot = screen, pads, False
+        self._comparison: Comparison | None = None  # the last one, which may be on tape
         self._commands: dict[Does, Callable[[], object]] = {
             Does.PAUSE: self._pause,
             Does.STEP: engine.single,
@@ -295,8 +296,15 @@ class PlayScene:
         except (ValueError, OSError) as problem:
             self.say(str(problem))
             return None
+        self._comparison = comparison
         return CompareScene(
-            comparison, self._screen, title=self.title, captures=self.captures, fps=spec.fps, thinker=thinker
+            comparison,
+            self._screen,
+            title=self.title,
+            captures=self.captures,
+            datasets=self.desk.places.datasets,
+            fps=spec.fps,
+            thinker=thinker,
         )
 
     def _dials_door(self) -> Scene | None:
@@ -319,3 +327,5 @@ class PlayScene:
     def close(self) -> None:
         """Finish what is being recorded or filmed."""
         self.desk.close()
+        if self._comparison is not None:
+            self._comparison.close()
