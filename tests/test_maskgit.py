@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from models.blocks import KeysValues
+from models.dynamics.config import MaskGITConfig
 from models.dynamics.context import Memory, erased, swapped
-from models.dynamics.maskgit import MaskGIT, MaskGITConfig
+from models.dynamics.maskgit import MaskGIT
 from models.tokenizer import TokenizerConfig
 
 TINY = MaskGITConfig.sized("tiny")

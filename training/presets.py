@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from models.dynamics.maskgit import MaskGITConfig, MaskGITFamily
+from models.dynamics.config import MaskGITConfig
+from models.dynamics.maskgit import MaskGITFamily
 from models.latent_actions import LatentActionConfig
 from models.tokenizer import Size, TokenizerConfig
 from training.loop import LoopConfig
