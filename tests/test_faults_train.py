@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from app.cli import main
 from collectors.rollout import CollectConfig, collect
-from models.checkpoint import read_card
+from models.checkpoint import load_world, read_card
 
 ROOT = Path(__file__).parent.parent
 SMALL = [
@@ -225,3 +226,34 @@ def test_no_world_is_written_where_none_can_be(tmp_path: Path, data: Path, whole
     assert "world could not be written to" in text
     parts = {path.stem for path in (whole / "run" / "parts").glob("*.safetensors")}
     assert parts == {"tokenizer", "lam", "dynamics"}
+
+
+def test_a_world_goes_on_learning(tmp_path: Path, data: Path, whole: Path) -> None:
+    begin = whole / "world"
+    folder = ["--data", str(data), "--run", str(tmp_path / "run"), "--out", str(tmp_path / "world")]
+    dials = ["--threads", "1", "--autocast", "off", "--set", "dynamics.steps=4", "--set", "dynamics.length=6"]
+    assert main(["train", "pong", "--from", str(begin), *folder, *dials, "--set", "across=0.5"]) == 0
+    before, after = load_world(begin).state_dict(), load_world(tmp_path / "world").state_dict()
+    changed = {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])}
+    assert changed == {"dynamics"}
+    facts = read_card(tmp_path / "world")["facts"]
+    assert facts["from"]["command"] == read_card(begin)["facts"]["command"]
+    assert facts["from"]["weights"] == digest(whole)[:16]
+    assert (tmp_path / "world" / "README.md").read_text().count("- command:") == 2
+    assert {line["part"] for line in metrics(tmp_path)} == {"dynamics"}
+
+
+def test_a_world_that_does_not_fit_is_refused(
+    tmp_path: Path, data: Path, whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = ["--data", str(data), "--run", str(tmp_path / "run"), "--out", str(tmp_path / "world")]
+    begin = ["train", "pong", *folder, "--from", str(whole / "world")]
+    for change, message in (
+        ("family.dynamics.width=64", "--set may not change the sizes of the world to go on from"),
+        ("across=2", "across must be in [0, 1], found 2"),
+    ):
+        assert main([*begin, "--set", change]) == 2
+        assert message in capsys.readouterr().err
+    assert main(["train", "pong", *folder, "--from", "nowhere"]) == 2
+    assert "there is no world 'nowhere'" in capsys.readouterr().err
+    assert not (tmp_path / "world").exists()

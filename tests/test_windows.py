@@ -233,3 +233,36 @@ def test_spec_is_what_the_data_says(windows: Windows) -> None:
 def test_channels_come_first() -> None:
     frames = np.arange(2 * 4 * 6 * 3, dtype=np.uint8).reshape(2, 4, 6, 3)
     assert to_channels_first(frames)[1, 2, 3, 5] == frames[1, 3, 5, 2]
+
+
+def test_windows_across_go_from_the_end_of_one_game_to_the_beginning_of_another(
+    tmp_path: Path, windows: Windows
+) -> None:
+    cache = read_codes(tokenize(windows, CountingTokenizer(), tmp_path), CountingLam(), tmp_path)
+    assert windows.over().tolist() == [0, 1, 2, 3, 4]
+    tokens, codes = cache.read_across(np.random.default_rng(5), 300, 9)
+    value = tokens[..., 0].numpy() % 256
+    ends, firsts = np.cumsum(LENGTHS) - 1, np.cumsum([0, *LENGTHS[:-1]])
+    kept = set()
+    for row, told in zip(value, codes.numpy(), strict=True):
+        (cut,) = np.flatnonzero(np.isin(row[:-1], ends) & np.isin(row[1:], firsts))[:1]
+        kept.add(int(cut))
+        assert (np.diff(row[: cut + 1]) == 1).all()
+        assert (np.diff(row[cut + 1 :]) == 1).all()
+        inside = np.delete(np.arange(8), cut)
+        np.testing.assert_array_equal(told[inside], row[inside + 1])
+        assert 0 <= told[cut] <= cache.codes.max()
+    assert kept == set(range(8))  # the end of the game falls on every place
+
+
+def test_what_is_only_cut_is_no_end_of_a_game(
+    tmp_path: Path, windows: Windows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = read_codes(tokenize(windows, CountingTokenizer(), tmp_path), CountingLam(), tmp_path)
+    monkeypatch.setattr(windows, "over", lambda: np.array([0, 2]))
+    assert cache.can_cross(6)
+    assert not cache.can_cross(7)  # episodes 0 and 2 have 6 and 2 frames
+    with pytest.raises(ValueError, match="no game of 7 frames or more ends in this data"):
+        cache.read_across(np.random.default_rng(0), 1, 7)
+    tokens, _ = cache.read_across(np.random.default_rng(0), 50, 6)
+    assert {int(row[0]) for row in tokens[..., 0] % 256} <= {1, 2, 3, 4, 5}
