@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def sample(logits: Tensor, temperature: float, chance: Tensor, floor: float = 0.01) -> tuple[Tensor, Tensor]:
+def sample(logits: Tensor, temperature: float, chance: Tensor, floor: float = 0.005) -> tuple[Tensor, Tensor]:
     """Draw a token a place: logits [B, N, V], chance [B, N] uniform → tokens and entropies [B, N].
 
     Tokens less likely than `floor` are never drawn: 64 places with a tail of some thousandths each would

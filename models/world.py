@@ -114,7 +114,7 @@ class Sampling:
     """How the next frame is drawn. steps: decoding passes at most; temperature: divides logits, 0 is greedy."""
 
     steps: int = 16
-    temperature: float = 0.8
+    temperature: float = 0.9
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= 64:
