@@ -188,7 +188,7 @@ def _read_png(text: str, index: int, world: World) -> Tensor:
             warnings.simplefilter("error")  # what is odd about a picture is no matter for the player
             with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
                 mode, pixels = image.mode, image.tobytes()
-    except DAMAGES as problem:
+    except (*DAMAGES, Image.DecompressionBombError) as problem:  # a second header may name another size
         raise ValueError(f"clip[{index}] is damaged: {problem}") from None
     if mode != MODES.get(spec.channels):
         raise ValueError(f"clip[{index}] has pixels of kind {mode}; '{spec.game}' has {spec.channels} channels")

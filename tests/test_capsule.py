@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -233,6 +234,10 @@ REFUSALS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a picture with holes": (first_picture(png(mode="RGBA")), r"clip\[0\] has pixels of kind RGBA"),
     "not a picture": (first_picture(base64.b64encode(b"hello").decode()), r"clip\[0\] is not a PNG"),
     "half a picture": (lambda label: first_picture(label["clip"][0][:80])(label), r"clip\[0\] is damaged"),
+    "a second header, with another size": (
+        first_picture(harmful(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))),
+        r"clip\[0\] is damaged",
+    ),
     "a text that swells": (
         first_picture(harmful(b"zTXt", b"key\x00\x00" + zlib.compress(bytes(3_000_000)))),
         r"clip\[0\] is damaged",
