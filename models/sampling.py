@@ -25,7 +25,7 @@ def sample(logits: Tensor, temperature: float, chance: Tensor, floor: float = 0.
     return torch.where(total[..., -1] > 0, drawn, logits.argmax(-1)), entropy
 
 
-def surest(entropy: Tensor, masked: Tensor, bound: float = 0.01) -> Tensor:
+def surest(entropy: Tensor, masked: Tensor, bound: float = 0.005) -> Tensor:
     """Which of the masked places [B, N] to fix now: the surest ones, while what they could know of each
     other, at most the sum of their entropies less the largest, stays within `bound` nats."""
     sorted_entropy, order = entropy.masked_fill(~masked, float("inf")).sort(dim=-1)

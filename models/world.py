@@ -113,8 +113,8 @@ class World(Protocol):
 class Sampling:
     """How the next frame is drawn. steps: decoding passes at most; temperature: divides logits, 0 is greedy."""
 
-    steps: int = 16
-    temperature: float = 0.9
+    steps: int = 24
+    temperature: float = 0.8
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= 64:
