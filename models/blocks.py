@@ -65,15 +65,26 @@ class SpatialAttention(nn.Module):
         far[self.index.flatten()] = (down.square() + right.square()).float().sqrt().flatten()
         slope = torch.linspace(2.0, 0.0, heads)
         self.bias = nn.Parameter(-slope[:, None] * far)
+        self._kept: tuple[tuple[int, int, torch.device], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, N, D] → [B, T, N, D]."""
         frames = x.shape[1]
-        q, k, v = rearrange(self.qkv(x), "b t n (three h d) -> three (b t) h n d", three=3, h=self.heads)
-        q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])
-        near = self.bias[:, self.index].to(q.dtype)  # [heads, N, N]
+        qkv = rearrange(self.qkv(x), "b t n (three h d) -> three (b t) h n d", three=3, h=self.heads)
+        (q, k), v = F.rms_norm(qkv[:2], qkv.shape[-1:]), qkv[2]
+        near = self._near().to(q.dtype)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=near[None], scale=q.shape[-1] ** -0.25)
         return self.out(rearrange(y, "(b t) h n d -> b t n (h d)", t=frames))
+
+    def _near(self) -> Tensor:
+        """The bias of every pair of places, float [heads, N, N]; kept where nothing is learned, until it changes."""
+        if self.bias.requires_grad:
+            return self.bias[:, self.index]
+        state = (self.bias.data_ptr(), self.bias._version, self.bias.device)
+        if self._kept is None or self._kept[0] != state:
+            with torch.inference_mode(False):  # so that it may also be used where gradients pass by
+                self._kept = (state, self.bias[:, self.index])
+        return self._kept[1]
 
 
 class TemporalAttention(nn.Module):
@@ -91,8 +102,8 @@ class TemporalAttention(nn.Module):
 
         Without `past` the frames of x are each other's past, causally.
         """
-        q, k, v = rearrange(self.qkv(x), "b t n (three h d) -> three b n h t d", three=3, h=self.heads)
-        q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])
+        qkv = rearrange(self.qkv(x), "b t n (three h d) -> three b n h t d", three=3, h=self.heads)
+        (q, k), v = F.rms_norm(qkv[:2], qkv.shape[-1:]), qkv[2]
         own = KeysValues(k, v)
         if past is None:
             past = Past(own, causal_offset(x.shape[1], x.device))

@@ -22,7 +22,8 @@ def sample(logits: Tensor, temperature: float, chance: Tensor, floor: float = 0.
     total = share.cumsum(dim=-1)
     drawn = torch.searchsorted(total, (chance * total[..., -1])[..., None], right=True)[..., 0]
     drawn = drawn.clamp(max=logits.shape[-1] - 1)
-    return torch.where(total[..., -1] > 0, drawn, logits.argmax(-1)), entropy
+    some = total[..., -1] > 0
+    return drawn if bool(some.all()) else torch.where(some, drawn, logits.argmax(-1)), entropy
 
 
 def surest(entropy: Tensor, masked: Tensor, bound: float = 0.005) -> Tensor:

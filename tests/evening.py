@@ -76,6 +76,8 @@ def record(folder: Path, minutes: float) -> Path:
         before = scene.comparison.turns
         while scene.comparison.turns == before:
             game.turn()
+            if not game.stack:
+                raise SystemExit("the window was closed")
         wanted = person.look(scene.comparison.real.objects)
         if wanted != held:
             if held is not None:

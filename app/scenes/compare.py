@@ -164,6 +164,7 @@ class CompareScene:
         self.keymap = Keymap("COMPARE", BINDINGS, chosen_keys())
         self.human = Human(comparison.hears)
         self.done, self.paused = False, False
+        self.stale = True  # there is something new to draw
         self.notice, self._until = "", 0.0
         self._single, self._shot = False, False
         self._commands: dict[enum.Enum, Callable[[], None]] = {
@@ -205,7 +206,7 @@ class CompareScene:
 
     def update(self) -> None:
         """One turn of both games, unless paused."""
-        self._collect()
+        self.stale = self._collect()
         if self.paused and not self._single:
             return
         now = time.monotonic()
@@ -221,7 +222,7 @@ class CompareScene:
             return
         action = self.human.act()
         self._turn = self.thinker.submit(lambda: self.comparison.turn(action))
-        self._collect()
+        self.stale = self._collect() or self.stale
 
     def draw(self, screen: Screen) -> None:
         """Bar, three panes, curve."""
@@ -311,12 +312,14 @@ class CompareScene:
         comparison = self.comparison
         return comparison.real.frame, comparison.session.frame, list(comparison.curve)
 
-    def _collect(self, wait: bool = False) -> None:
-        """Show the turn that was thought, if it is done. wait: until it is."""
-        if self._turn is not None and (wait or self._turn.done()):
-            done, self._turn = self._turn, None
-            done.result()
-            self._shown = self._present()
+    def _collect(self, wait: bool = False) -> bool:
+        """Show the turn that was thought, if it is done. wait: until it is. True if there is a new picture."""
+        if self._turn is None or not (wait or self._turn.done()):
+            return False
+        done, self._turn = self._turn, None
+        done.result()
+        self._shown = self._present()
+        return True
 
     def _put_back(self) -> None:
         self.thinker.ask(self.comparison.resync)

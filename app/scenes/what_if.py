@@ -24,6 +24,7 @@ class WhatIfScene:
 
     def __init__(self, engine: Engine, names: ActionNames, keymap: Keymap) -> None:
         self.done, self.waiting = False, False
+        self.stale = True  # there is something new to draw
         self.engine, self.names, self.keymap = engine, names, keymap
         self.dreams = WhatIf(engine.session)
         self._thought: Future[Any] | None = None
@@ -48,7 +49,8 @@ class WhatIfScene:
 
     def update(self) -> None:
         """Dream all of them one step further."""
-        if self._thought is not None and self._thought.done():
+        self.stale = self._thought is not None and self._thought.done()
+        if self._thought is not None and self.stale:
             self.dreams.accept(self._thought.result())
             self._thought = None
         if self._thought is not None:
