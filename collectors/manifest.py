@@ -15,7 +15,8 @@ FORMAT = 1
 KIND = "dreamcade-dataset"
 NAME = "manifest.json"
 MOST_BYTES = 64 << 20
-OPTIONAL = ("latent_names", "dropped", "sources", "worlds")  # fields that are written only where they say something
+OPTIONAL = ("latent_names", "dropped", "sources", "worlds", "notes", "lossy")  # written only where they say something
+UNKNOWN = ("unknown",)  # the action names of play in which nobody noted what was pressed; the one id is 0 everywhere
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +53,8 @@ class Manifest:
     frames_requested counts transitions. versions: of ale_py, numpy and h5py. latent_names: names of the latent
     actions whose ids are in the column `latent`; where there are none, there is no such column. dropped: what
     was taken out since; a recording that goes on counts it as done. A set from which nothing was dropped does
-    not mention it.
+    not mention it. notes: where imported frames come from and what is not known of them, a sentence each; lossy:
+    the frames went through a codec that does not keep every pixel.
     """
 
     game: str
@@ -73,6 +75,13 @@ class Manifest:
     shards: tuple[ShardInfo, ...] = ()
     latent_names: tuple[str, ...] = ()
     dropped: tuple[Dropped, ...] = ()
+    notes: tuple[str, ...] = ()
+    lossy: bool = False
+
+    @property
+    def knows_actions(self) -> bool:
+        """Whether it was noted what was pressed. Where it was not, rewards and ends are not known either."""
+        return self.action_names != UNKNOWN
 
     @property
     def steps(self) -> int:
@@ -182,6 +191,8 @@ def parse_manifest(found: Any, path: str = NAME) -> Manifest:
         dropped=tuple(
             _parse_dropped(episode, path) for episode in _get({"dropped": [], **found}, "dropped", list, path)
         ),
+        notes=_optional(found, "notes", path),
+        lossy=_get({"lossy": False, **found}, "lossy", bool, path),
     )
     if not 0 < manifest.fps <= 1000 or not manifest.action_names or max(manifest.height, manifest.width) > 4096:
         raise ValueError(f"{path}: frame size, fps or action names make no sense; record the data set again")

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from app.commands.collect import collect as collect_command
-from app.commands.collect import inspect as inspect_command
+from app.commands.inspect import inspect as inspect_command
 from collectors import pong
 from collectors.atari import AtariGame
 from collectors.behaviours import LONGEST_HOLD, Seen, Sticky, behaviour_named, choose, weights_of

@@ -19,6 +19,7 @@ from models.latent_actions import LatentActionModel
 from models.tokenizer import PatchTokenizer
 from models.world import Window, WorldSpec
 from training.action_table import measure_action_table
+from training.augment import augmented, check_augment
 from training.cards import facts_of, write_card
 from training.loop import LoopConfig, Part, train_part
 from training.presets import Experiment
@@ -50,6 +51,7 @@ def check(experiment: Experiment, data: Data, until: str = "dynamics") -> None:
     if experiment.seed < 0:
         raise ValueError(f"seed must be 0 or more, found {experiment.seed}")
     tokenizer = experiment.family.tokenizer.build(data.spec())
+    check_augment(experiment.augment, data.train.datasets, trained=not tokenizer.fits)
     least = {"tokenizer": 1, "lam": 2, "dynamics": experiment.family.dynamics.first + 1}
     for name in PARTS[: PARTS.index(until) + 1]:
         length = getattr(experiment, name).length
@@ -147,7 +149,8 @@ class Pipeline:
 
         def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
             window = self.data.train.read(self.data.train.draw(rng, config.batch, config.length), config.length)
-            return tokenizer.loss(Window(window.frames.to(self.device)))  # type: ignore[operator]  # learned ones have it
+            frames = augmented(window.frames, self.experiment.augment, rng)
+            return tokenizer.loss(Window(frames.to(self.device)))  # type: ignore[operator]  # learned ones have it
 
         preview = lambda module: reconstruction_sheet(module, self.data.held_out)  # noqa: E731
         self._fit(Part("tokenizer", tokenizer, loss, preview, tokenizer.size), config)

@@ -1,8 +1,7 @@
-"""`dreamcade collect` records a game, `dreamcade inspect` says what was recorded."""
+"""`dreamcade collect` records a game."""
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -110,50 +109,4 @@ class _Bar:
             self._bar.close()
 
 
-@click.command()
-@click.argument("dataset", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--verify", is_flag=True, help="Compare every shard with its sha256 first.")
-@click.option("--sheet", type=click.Path(path_type=Path), help="Also write a PNG with frames of some episodes.")
-def inspect(dataset: Path, as_json: bool, verify: bool, sheet: Path | None) -> None:
-    """Say what is in the data set in folder DATASET."""
-    from collectors.inspection import inspect_dataset, write_sheet
-    from collectors.shards import Dataset
-
-    with Dataset.open(dataset) as data:
-        if verify:
-            data.verify()
-        facts = inspect_dataset(data) | ({"verified": True} if verify else {})
-        if sheet:
-            write_sheet(data, sheet)
-    click.echo(json.dumps(facts, indent=1) if as_json else _table(facts))
-
-
-def _table(facts: dict[str, Any]) -> str:
-    height, width = facts["size"]
-    progress = "complete" if facts["complete"] else f"unfinished, {facts['steps_requested']} requested"
-    lines = [
-        f"{facts['game']}  {height}x{width} at {facts['fps']:g} fps, {facts['behaviour']}, seed {facts['seed']}",
-        f"{facts['steps']} transitions ({progress}), {facts['frames']} frames, {facts['episodes']} episodes",
-        f"{facts['bytes'] / 1e6:.1f} MB in {facts['shards']} shards ({facts['raw_bytes'] / 1e6:.1f} MB unpacked)",
-        "episodes: " + ", ".join(f"{name} {count}" for name, count in facts["splits"].items()),
-    ]
-    if facts["dropped"]["episodes"]:
-        lines.append("dropped by hand: episodes {episodes}, transitions {steps}".format(**facts["dropped"]))
-    lines.append("returns:")
-    for name, row in facts["returns"].items():
-        spread = f"mean {row['mean']:.2f}, {row['low']:g} to {row['high']:g}"
-        lines.append(f"  {name:<12} {row['episodes']:>5} episodes, {spread}")
-    if facts["sources"]["dream"]:
-        who = ", ".join(facts["worlds"]) or "of unknown weights"
-        lines.insert(2, f"{facts['sources']['dream']} of {facts['episodes']} episodes were dreamed, by world {who}")
-    for title, counts in (("actions:", facts["actions"]), ("latent actions:", facts["latents"])):
-        if counts:
-            lines.append(title)
-            lines += [f"  {name:<14} {100 * count / facts['steps']:5.1f} %" for name, count in counts.items()]
-    if facts.get("verified"):
-        lines.append("every shard matches its sha256")
-    return "\n".join(lines)
-
-
-COMMANDS = [collect, inspect]
+COMMANDS = [collect]
