@@ -127,7 +127,7 @@ class _Stills:
                 self._shown.append(index)
                 return
         if len(self._pictures) == PICTURES:
-            self.interrupt(number)
+            self._make_room(number)
         if not self._shown:
             self._start = number
         self._shown.append(len(self._pictures))
@@ -135,21 +135,37 @@ class _Stills:
 
     def interrupt(self, number: int) -> None:
         """The stretch ends before frame `number`."""
-        if self._shown:
-            self._judge(np.array(self._shown))
+        self._judge(np.array(self._shown, np.int64))
         self._pictures, self._shown, self._start = [], [], number
+
+    def _make_room(self, number: int) -> None:
+        """Judge the stretch; if it is only play, it goes on without the picture that was gone first."""
+        shown = np.array(self._shown)
+        if self._judge(shown):
+            self._pictures, self._shown, self._start = [], [], number
+            return
+        lasts = [int(np.flatnonzero(shown == picture)[-1]) for picture in range(PICTURES)]
+        gone = min(lasts) + 1
+        left = shown[gone:]
+        kept = np.unique(left)
+        self._pictures = [self._pictures[picture] for picture in kept.tolist()]
+        self._shown = np.searchsorted(kept, left).tolist()
+        self._start += gone
 
     def _same(self, known: Frame, frame: Frame) -> bool:
         if self._noise == 0:
             return bool(np.array_equal(known, frame))
         return int(cv2.absdiff(known, frame).max()) <= self._noise
 
-    def _judge(self, shown: NDArray[np.int64]) -> None:
-        """A menu comes back to pictures that were gone; else every long run of one picture is frozen."""
-        counts = np.bincount(shown)
-        again = np.flatnonzero(counts[shown] > 1)  # play before and after a menu shows each picture once
+    def _judge(self, shown: NDArray[np.int64]) -> bool:
+        """A menu comes back to pictures that were gone; else every long run of one picture is frozen.
+
+        Returns whether anything was found.
+        """
+        known = len(self.findings)
+        again = np.flatnonzero(np.bincount(shown)[shown] > 1)  # play before and after a menu shows each picture once
         if not len(again):
-            return
+            return False
         first, last = int(again[0]), int(again[-1]) + 1
         inner = shown[first:last]
         edges = np.flatnonzero(np.diff(inner)) + 1
@@ -157,11 +173,12 @@ class _Stills:
         start = self._start + first
         if returns >= 2 and len(inner) >= self._menu:
             self.findings.append(Finding(kind="menu", start=start, stop=start + len(inner)))
-            return
+            return True
         bounds = [0, *edges.tolist(), len(inner)]
         for begin, end in pairwise(bounds):
             if end - begin > self._frozen:
                 self.findings.append(Finding(kind="frozen", start=start + begin + 1, stop=start + end))
+        return len(self.findings) > known
 
 
 class _Changes:

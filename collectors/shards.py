@@ -342,17 +342,19 @@ def stranger(path: Path) -> Iterator[dict[str, Any]]:
         raise ValueError(f"{path} cannot be read as HDF5: it is truncated, damaged or something else") from error
     columns: dict[str, Any] = {}
 
-    def look(name: str, link: Any) -> None:
+    def look(name: str, link: Any) -> str | None:
+        """Note a column; the name of what is not in the file ends the walk, as h5py wants no exceptions here."""
         thing = file[name] if isinstance(link, h5py.HardLink) else None
-        column = thing if isinstance(thing, h5py.Dataset) else None
-        if thing is None or (column is not None and (column.is_virtual or column.external)):
-            raise ValueError(f"{path}: '{name}' points outside the file; do not use it")
-        if column is not None:
-            columns[name] = column
+        if thing is None or (isinstance(thing, h5py.Dataset) and (thing.is_virtual or thing.external)):
+            return name
+        if isinstance(thing, h5py.Dataset):
+            columns[name] = thing
+        return None
 
     with file:
         try:
-            file.visititems_links(look)
+            if outside := file.visititems_links(look):
+                raise ValueError(f"{path}: '{outside}' points outside the file; do not use it")
             for name, column in columns.items():
                 _check_strange(column, name, path)
             yield columns

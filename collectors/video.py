@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, repeat
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,10 @@ from collectors.shards import stranger
 
 Frame = NDArray[np.uint8]
 
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet, and asked for once; our own complaints name the file
+
 LARGEST_SIDE = 8192  # pixels that are read at all
+MOST_REPEATS = 1000  # of a picture of a GIF that is shown for long
 BLOCK_BYTES = 32 << 20  # of a column that are read at a time
 PICTURES = (".png", ".jpg", ".jpeg")
 FILES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".h5", ".hdf5")
@@ -117,7 +121,7 @@ def _video(path: Path) -> Clip:
     capture = _opened(path)
     try:
         width, height = (int(capture.get(name)) for name in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-        fps, count = (float(capture.get(name)) for name in (cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT))
+        fps, frames = (float(capture.get(name)) for name in (cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT))
         code = int(capture.get(cv2.CAP_PROP_FOURCC))
     finally:
         capture.release()
@@ -131,16 +135,20 @@ def _video(path: Path) -> Clip:
         width=width,
         read=lambda: _video_frames(path),
         fps=fps if 0 < fps <= 1000 else None,
-        frames=int(count) if 0 < count < 2**40 else None,
+        frames=int(frames) if 0 < frames < 2**40 else None,
         lossy=lossy,
         notes=(note,) if lossy else (),
     )
 
 
 def _opened(path: Path) -> Any:
-    """A decoder for a local file. Its own complaints are silenced: ours names the file."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    capture = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG)
+    """A decoder for a local file."""
+    level = cv2.getLogLevel()
+    cv2.setLogLevel(0)
+    try:
+        capture = cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG)
+    finally:
+        cv2.setLogLevel(level)
     if not capture.isOpened():
         raise ValueError(f"{path} is no video that can be decoded: it is truncated, damaged or of an unknown codec")
     return capture
@@ -159,15 +167,20 @@ def _video_frames(path: Path) -> Iterator[Frame]:
 
 
 def _gif(path: Path) -> Clip:
+    """A GIF says for each picture how long it is shown; the shortest time is a frame, longer ones are repeated."""
     with _picture(path) as picture:
         width, height = picture.size
-        milliseconds = float(picture.info.get("duration", 0) or 0)
+    times = [milliseconds for milliseconds, _ in _gif_pictures(path)]
+    shown = [milliseconds for milliseconds in times if milliseconds > 0]
+    unit = min(shown, default=0.0)
+    repeats = [min(MOST_REPEATS, max(1, round(one / unit))) if unit else 1 for one in times]
     return Clip(
         path=path,
         height=height,
         width=width,
-        read=lambda: _gif_frames(path),
-        fps=1000 / milliseconds if milliseconds > 0 else None,
+        read=lambda: _gif_frames(path, repeats),
+        fps=1000 / unit if unit else None,
+        frames=sum(repeats),
         lossy=True,
         notes=("this is a GIF: a picture in it has 256 colours at most, and may have had more",),
     )
@@ -185,10 +198,10 @@ def _picture(path: Path) -> Image.Image:
     return picture
 
 
-def _gif_frames(path: Path) -> Iterator[Frame]:
+def _gif_pictures(path: Path) -> Iterator[tuple[float, Frame]]:
+    """Every picture of a GIF, and for how many milliseconds it is shown."""
     with _picture(path) as picture:
-        number = 0
-        while True:
+        for number in count():
             try:
                 picture.seek(number)
                 frame = np.array(picture.convert("RGB"))
@@ -196,8 +209,12 @@ def _gif_frames(path: Path) -> Iterator[Frame]:
                 return
             except (OSError, SyntaxError, ValueError) as error:
                 raise ValueError(f"{path} is damaged from picture {number} on; copy it again") from error
-            yield frame
-            number += 1
+            yield float(picture.info.get("duration", 0) or 0), frame
+
+
+def _gif_frames(path: Path, repeats: Sequence[int]) -> Iterator[Frame]:
+    for times, (_, frame) in zip(repeats, _gif_pictures(path), strict=True):
+        yield from repeat(frame, times)
 
 
 def _folder(folder: Path, pictures: Sequence[Path]) -> Clip:
@@ -260,9 +277,9 @@ def _column(path: Path) -> Clip:
 
 
 def _blocks(column: Any) -> Iterator[NDArray[Any]]:
-    count = max(1, BLOCK_BYTES // max(1, int(np.prod(column.shape[1:])) * column.dtype.itemsize))
-    for start in range(0, column.shape[0], count):
-        yield np.asarray(column[start : start + count])
+    several = max(1, BLOCK_BYTES // max(1, int(np.prod(column.shape[1:])) * column.dtype.itemsize))
+    for start in range(0, column.shape[0], several):
+        yield np.asarray(column[start : start + several])
 
 
 def _scale_of(column: Any, path: Path) -> float:

@@ -80,8 +80,6 @@ def import_(
     config = None
     if game is not None:
         name, note = known_game(game)
-        if note:
-            click.echo(f"note: {note}; the data set is of a game called '{name}'", err=True)
         config = ImportConfig(
             game=name,
             size=_size(size) if size else None,
@@ -92,6 +90,8 @@ def import_(
             episode_frames=episode_frames,
             shard_frames=shard_frames,
         )
+        if note:
+            click.echo(f"note: {note}; the data set is of a game called '{name}'", err=True)
     if is_minari(source):
         _from_minari(source, out, config, as_json)
     elif config is None:
