@@ -307,15 +307,13 @@ def _broken_off(one: Sifted) -> str:
 
 def split_episode(episode: Episode, pieces: Sequence[Piece]) -> list[Episode]:
     """The pieces [start, stop) of an episode, in frames. All keep its seed, so that no split parts them."""
-    columns = {name: getattr(episode, name) for name in (field.name for field in fields(episode))}
+    columns: dict[str, Any] = {field.name: getattr(episode, field.name) for field in fields(episode)}
     arrays = {name: value for name, value in columns.items() if isinstance(value, np.ndarray)}
-    return [
-        replace(
-            episode,
-            **{
-                name: value[start:stop] if len(value) == len(episode.frames) else value[start : stop - 1]
-                for name, value in arrays.items()
-            },
-        )
-        for start, stop in pieces
-    ]
+    parts = list[Episode]()
+    for start, stop in pieces:
+        of_frames, of_steps = slice(start, stop), slice(start, stop - 1)
+        cut: dict[str, Any] = {
+            name: value[of_frames if len(value) == len(episode.frames) else of_steps] for name, value in arrays.items()
+        }
+        parts.append(replace(episode, **cut))
+    return parts

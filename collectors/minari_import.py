@@ -249,7 +249,7 @@ def _frames_space(space: Any, source: Path) -> _Where:
     """The one uint8 picture among the observations. Raises ValueError when there is none, or more than one."""
     from gymnasium.spaces import Box, Dict
 
-    choices: dict[str | None, Any] = {**space.spaces} if isinstance(space, Dict) else {None: space}
+    choices: Any = dict(space.spaces) if isinstance(space, Dict) else {None: space}
     found = [
         (key, one.shape)
         for key, one in choices.items()

@@ -1,4 +1,4 @@
-"""Pictures that others made become data sets: what is lossless stays so, what is wrong is named, nothing is half there."""
+"""Pictures of others become data sets: what is lossless stays so, what is wrong is named, nothing is half there."""
 
 from __future__ import annotations
 

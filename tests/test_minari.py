@@ -393,5 +393,5 @@ def test_what_is_minari(exported: Path, recorded: Path) -> None:
     assert is_minari(exported)
     assert is_minari(exported / "data")
     assert not is_minari(recorded)
-    with pytest.raises(ValueError, match="is no data set of Minari: it needs metadata.json and main_data.hdf5"):
+    with pytest.raises(ValueError, match=r"is no data set of Minari: it needs metadata\.json and main_data\.hdf5"):
         import_minari(recorded, recorded / "new", None)
