@@ -84,7 +84,8 @@ def _head(facts: dict[str, Any]) -> Iterator[str]:
         who = ", ".join(facts["worlds"]) or "of unknown weights"
         yield f"{facts['sources']['dream']} of {facts['episodes']} episodes were dreamed, by world {who}"
     packed, raw = facts["bytes"], facts["raw_bytes"]
-    yield f"{packed / 1e6:.1f} MB in {facts['shards']} shards, {raw / packed:.0f} times less than unpacked"
+    shards = f"{facts['shards']} shard{'' if facts['shards'] == 1 else 's'}"
+    yield f"{packed / 1e6:.1f} MB in {shards}, {raw / packed:.0f} times less than unpacked"
     lengths = facts["lengths"]
     each = f"{lengths['mean']:.0f} steps each, {lengths['low']:g} to {lengths['high']:g}"
     yield "episodes: " + ", ".join(f"{name} {count}" for name, count in facts["splits"].items()) + f"; {each}"
