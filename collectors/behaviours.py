@@ -1,7 +1,10 @@
-"""Who plays while we record: random, sticky, scripted, and mixes of them.
+"""Who plays while we record: random, sticky, scripted, an agent from outside, and mixes of them.
 
 A behaviour sees what an episode has shown so far and answers with an action id. Everything it does
 comes from the generator it is given, so that an episode can be played again from its seed.
+
+Two names stand for more than somebody who answers: `novelty` plays many episodes at once, see novelty.py, and
+`human` needs a window, which is not opened in here.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from collectors import pong
+from collectors import novelty, pong
 from collectors.games import Game, scripted_games
 
 LONGEST_HOLD = 8  # steps
@@ -20,6 +23,8 @@ LONGEST_MOVE = 1  # steps a scripted player keeps a direction
 NOISE = 0.15  # share of a scripted player's decisions that are random holds
 MIX = {"random": 0.4, "sticky": 0.3, "scripted": 0.3}
 SCRIPTS = {"follow_ball": pong.follow_ball}
+AGENT, HUMAN = "agent:", "human"  # what follows a colon says which agent
+KNOWN = "random, sticky, scripted, novelty, agent:WHICH, human, mix, or weights as random:1,sticky:3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +103,25 @@ class Scripted(Sticky):
 
 def behaviour_named(name: str, game: Game) -> Behaviour:
     """Make one player by name. Raises ValueError when the game has no such player."""
+    actions = len(game.action_names)
     if name == "random":
-        return Random(len(game.action_names))
+        return Random(actions)
     if name == "sticky":
-        return Sticky(len(game.action_names))
+        return Sticky(actions)
     if name == "scripted":
         return Scripted(game)
-    raise ValueError(f"unknown behaviour '{name}'; known: {', '.join(MIX)}, mix, or weights as random:1,sticky:3")
+    if name.startswith(AGENT):
+        from collectors.agents import Agent  # which builds on this module
+
+        return Agent(name.removeprefix(AGENT), actions)
+    raise ValueError(f"unknown behaviour '{name}'; known: {KNOWN}")
 
 
 def weights_of(text: str, game: Game) -> dict[str, float]:
-    """`sticky`, `mix` or `random:1,sticky:3` → the share of episodes that each player gets; they sum to 1.
+    """`sticky`, `mix` or `random:1,sticky:3` → the share of tasks that each player gets; they sum to 1.
 
-    `mix` is random 0.4, sticky 0.3, scripted 0.3, without the scripted share where a game has no
+    A task is an episode, or an expedition of `novelty`, which is as long as some episodes and so is chosen less
+    often. `mix` is random 0.4, sticky 0.3, scripted 0.3, without the scripted share where a game has no
     scripted player. Raises ValueError on unknown names and on weights that are not positive numbers.
     """
     if text == "mix":
@@ -118,14 +129,33 @@ def weights_of(text: str, game: Game) -> dict[str, float]:
     else:
         found = {}
         for part in text.split(","):
-            name, colon, number = part.strip().partition(":")
+            name, weight = _name_and_weight(part)
             if name in found:
                 raise ValueError(f"behaviour '{name}' is named twice in '{text}'")
-            found[name] = _weight(number, part) if colon else 1.0
+            found[name] = weight
     for name in found:
-        behaviour_named(name, game)
+        if name == HUMAN:
+            raise ValueError(
+                f"'{HUMAN}' plays in a window and alone; use --behaviour {HUMAN}, and other folders for others"
+            )
+        if name == novelty.NAME:
+            found[name] /= novelty.SHARE
+        else:
+            behaviour_named(name, game)
     total = sum(found.values())
     return {name: weight / total for name, weight in found.items()}
+
+
+def _name_and_weight(part: str) -> tuple[str, float]:
+    """`sticky:3` → ("sticky", 3.0); of an agent only what follows the last colon can be a weight."""
+    part = part.strip()
+    if not part.startswith(AGENT):
+        name, colon, number = part.partition(":")
+        return name, _weight(number, part) if colon else 1.0
+    name, _, number = part.rpartition(":")
+    if name.startswith(AGENT) and number.replace(".", "", 1).isdigit():
+        return name, _weight(number, part)
+    return part, 1.0
 
 
 def _weight(number: str, part: str) -> float:
@@ -134,7 +164,7 @@ def _weight(number: str, part: str) -> float:
     except ValueError:
         weight = -1.0
     if not 0.0 < weight < 1e6:
-        raise ValueError(f"behaviour weight must be a positive number as in random:1, found '{part.strip()}'")
+        raise ValueError(f"behaviour weight must be a positive number as in random:1, found '{part}'")
     return weight
 
 
