@@ -34,7 +34,7 @@ class Machine(Protocol):
 class Buttons(ActionNames):
     """The actions of a game by name. In one that only knows left and right, up is right and down is left.
 
-    So is it on the paddle of Pong, whose RIGHT goes up.
+    So is it on the paddle of Pong, whose RIGHT goes up. In Procgen the button that fires is called D.
     """
 
     def __init__(self, game: Game) -> None:
@@ -44,7 +44,7 @@ class Buttons(ActionNames):
 
     def find(self, label: str) -> int | None:
         """The id of this name, or of the one that stands for it."""
-        own = super().find(label)
+        own = super().find("D") if label == "FIRE" and "FIRE" not in self.labels else super().find(label)
         for way, other in zip(VERTICAL, reversed(HORIZONTAL), strict=True):
             if own is None and label.startswith(way):
                 own = super().find(other + label.removeprefix(way))

@@ -23,6 +23,7 @@ Progress = Callable[[int, int], None]
 PATCH = 8  # pixels
 COARSE = Grid(rows=8, columns=11, levels=8)
 FINE = Grid(rows=21, columns=16, levels=16)
+RANGES = 8  # of a number in [-1, 1], to count how evenly it is used
 STRETCH_BYTES = 4 << 20  # of frames that are read at a time
 
 
@@ -33,8 +34,9 @@ class Coverage:
     patches: different squares of 8x8 pixels, at places that are multiples of 8; coarse_states, states: different
     cells, see COARSE and FINE; distinct_frames: frames of which no two are equal, pixel for pixel. action_entropy:
     of the shares of actions, in bits; action_perplexity: 2 to the power of it, so many actions would be as balanced
-    if all were pressed equally often; actions: how many there are. still: the share of steps in which nothing
-    on the screen changed. exact: whether the counts are, or are estimates within 1 % or so.
+    if all were pressed equally often; actions: how many there are. Where an action is some numbers in [-1, 1], each of
+    them falls into one of 8 ranges that count as its actions, and entropy is the mean over the numbers.
+    still: the share of steps in which nothing on the screen changed. exact: whether the counts are, or are estimates within 1 % or so.
     """
 
     frames: int
@@ -55,10 +57,12 @@ class Coverage:
 
 
 class Counter:
-    """Counts while episodes come in. actions: how many ids there are."""
+    """Counts while episodes come in. actions: how many ids there are, or numbers in an action."""
 
     def __init__(self, actions: int) -> None:
-        self._pressed = np.zeros(actions, np.int64)
+        self._actions = actions
+        self._pressed = np.zeros((0, 0), np.int64)  # of each number, or in one row of ids: how often
+        self._steps = 0
         self._frames = self._still = 0
         self._patches, self._coarse, self._states, self._whole = Distinct(), Distinct(), Distinct(), Distinct()
 
@@ -68,7 +72,9 @@ class Counter:
         flat = frames.reshape(len(frames), -1)
         self._frames += len(frames) - going_on
         self._still += int((flat[1:] == flat[:-1]).all(axis=1).sum())
-        self._pressed += np.bincount(episode.actions, minlength=len(self._pressed))
+        pressed = _pressed(episode.actions, self._actions)
+        self._pressed = pressed + (self._pressed if self._steps else 0)
+        self._steps += episode.steps
         self._patches.add(patch_fingerprints(frames))
         self._coarse.add(fingerprints(cells(frames, COARSE)))
         self._states.add(fingerprints(cells(frames, FINE)))
@@ -76,11 +82,11 @@ class Counter:
 
     def coverage(self) -> Coverage:
         """What was counted so far. Raises ValueError when nothing was."""
-        steps = int(self._pressed.sum())
+        steps = self._steps
         if not steps:
             raise ValueError("coverage needs at least one step, found none")
-        shares = self._pressed[self._pressed > 0] / steps
-        entropy = max(0.0, float(-(shares * np.log2(shares)).sum()))
+        shares = self._pressed / steps
+        entropy = max(0.0, float(-(shares * np.log2(np.maximum(shares, 1e-300))).sum(axis=1).mean()))
         counts = (self._patches, self._coarse, self._states, self._whole)
         return Coverage(
             frames=self._frames,
@@ -89,12 +95,20 @@ class Counter:
             coarse_states=self._coarse.count,
             states=self._states.count,
             distinct_frames=self._whole.count,
-            actions=len(self._pressed),
+            actions=self._pressed.shape[1],
             action_entropy=round(entropy, 4),
             action_perplexity=round(2**entropy, 4),
             still=round(self._still / steps, 6),
             exact=all(one.exact for one in counts),
         )
+
+
+def _pressed(actions: NDArray[Any], count: int) -> NDArray[np.int64]:
+    """How often each id stands in int64 [T], or each range of each number in float32 [T, A]: int64 [rows, actions]."""
+    if actions.ndim == 1:
+        return np.bincount(actions, minlength=count)[None]
+    ranges = np.clip(((actions + 1) * (RANGES / 2)).astype(np.int64), 0, RANGES - 1)
+    return np.stack([np.bincount(column, minlength=RANGES) for column in ranges.T])
 
 
 def patch_fingerprints(frames: NDArray[np.uint8]) -> NDArray[np.uint64]:

@@ -147,6 +147,13 @@ def test_balance_of_actions() -> None:
         Counter(6).coverage()
 
 
+def test_balance_of_numbers() -> None:
+    even = np.linspace(-1, 1, 801, dtype=np.float32)[:-1]
+    actions = np.stack([even, np.full(800, 1.0, np.float32)], axis=1)
+    found = coverage_module._pressed(actions, 2)
+    assert found.tolist() == [[100] * 8, [0] * 7 + [800]]
+
+
 def test_a_data_set_is_counted_in_stretches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, episodes = make_dataset(tmp_path)
     counter, told = Counter(256), []
