@@ -36,7 +36,8 @@ class Coverage:
     of the shares of actions, in bits; action_perplexity: 2 to the power of it, so many actions would be as balanced
     if all were pressed equally often; actions: how many there are. Where an action is some numbers in [-1, 1], each of
     them falls into one of 8 ranges that count as its actions, and entropy is the mean over the numbers.
-    still: the share of steps in which nothing on the screen changed. exact: whether the counts are, or are estimates within 1 % or so.
+    still: the share of steps in which nothing on the screen changed. exact: whether the counts are, or are estimates
+    within 1 % or so.
     """
 
     frames: int
