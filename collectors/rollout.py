@@ -1,8 +1,7 @@
-"""Game × behaviour × workers → shards. Task i has the seed `seed + i` and owes nothing to any other.
+"""Game × behaviour × workers → shards. Episode i has the seed `seed + i` and owes nothing to any other.
 
-A task is an episode, or an expedition of several that all have its seed. It does not matter who plays a task, or
-when: workers hand theirs to the parent, the parent packs them in order, and a recording that was interrupted goes
-on after its last whole shard.
+So it does not matter who plays an episode, or when: workers hand theirs to the parent, the parent
+packs them in order, and a recording that was interrupted goes on after its last whole shard.
 """
 
 from __future__ import annotations
@@ -18,13 +17,11 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from itertools import count, islice
 from multiprocessing import connection
 from pathlib import Path
 
 import numpy as np
 
-from collectors import novelty
 from collectors.atari import AtariGame
 from collectors.behaviours import Seen, behaviour_named, choose, weights_of
 from collectors.drafts import only_writer, publish, remove_drafts
@@ -95,20 +92,6 @@ def play_episode(game: Game, behaviour: str, seed: int, most_steps: int) -> Epis
     )
 
 
-def play_task(game: Game, behaviour: str, seed: int, most_steps: int) -> Iterator[Episode]:
-    """The episodes of one seed, a pure function of the arguments. Each is cut after `most_steps` transitions."""
-    rng = np.random.default_rng([seed, 1])
-    if choose(weights_of(behaviour, game), rng) == novelty.NAME:
-        yield from novelty.expedition(AtariGame(game), len(game.action_names), seed, rng, most_steps)
-    else:
-        yield play_episode(game, behaviour, seed, most_steps)
-
-
-def _play_all(game: Game, behaviour: str, seed: int, most_steps: int) -> list[Episode]:
-    """A whole task, in a worker."""
-    return list(play_task(game, behaviour, seed, most_steps))
-
-
 def collect(config: CollectConfig, out: Path, progress: Progress | None = None) -> Manifest:
     """Record a data set into a folder, or go on with the one that is there.
 
@@ -127,7 +110,7 @@ def collect(config: CollectConfig, out: Path, progress: Progress | None = None) 
         if manifest.complete:
             tell(manifest.recorded_steps, config.frames)
             return manifest
-        with closing(_episodes(config, game, *_reached(config, manifest))) as episodes:
+        with closing(_episodes(config, game, manifest.recorded_episodes)) as episodes:
             return _record(config, manifest, out, episodes, tell)
 
 
@@ -204,34 +187,23 @@ def _cut(episode: Episode, steps: int) -> Episode:
     )
 
 
-def _reached(config: CollectConfig, manifest: Manifest) -> tuple[int, int]:
-    """The task to go on with, and how many of its episodes are recorded already. Those dropped since count."""
-    seeds = [seed for shard in manifest.shards for seed in shard.seeds]
-    seeds += [episode.seed for episode in manifest.dropped]
-    last = max(seeds, default=config.seed)
-    return last - config.seed, seeds.count(last)
-
-
-def _episodes(config: CollectConfig, game: Game, task: int, done: int) -> Generator[Episode, None, None]:
-    """The episodes of tasks task, task + 1, …, without end and in order, but for the first `done` ones.
-
-    At most two more tasks than there are workers wait in memory.
-    """
+def _episodes(config: CollectConfig, game: Game, first: int) -> Generator[Episode, None, None]:
+    """Episodes first, first + 1, …, without end, in order. At most two more than there are workers wait in memory."""
     workers = config.workers or available_cores()
+    index = first
     if workers == 1:
-        for number in count(task):
-            played = play_task(game, config.behaviour, config.seed + number, config.episode_frames)
-            yield from islice(played, done if number == task else 0, None)
+        while True:
+            yield play_episode(game, config.behaviour, config.seed + index, config.episode_frames)
+            index += 1
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _enter_worker)
-    pending: deque[Future[list[Episode]]] = deque()
-    waiting = count(task)
+    pending: deque[Future[Episode]] = deque()
     try:
         while True:
             while len(pending) < workers + 2:
-                seed = config.seed + next(waiting)
-                pending.append(pool.submit(_play_all, game, config.behaviour, seed, config.episode_frames))
-            yield from pending.popleft().result()[done:]
-            done = 0
+                seed = config.seed + index
+                pending.append(pool.submit(play_episode, game, config.behaviour, seed, config.episode_frames))
+                index += 1
+            yield pending.popleft().result()
     except BrokenProcessPool as error:
         advice = "run the same command again to go on, with fewer --workers if memory was short"
         raise OSError(f"a recording process ended unexpectedly; {advice}") from error
