@@ -2,33 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
-
 from app.names import HORIZONTAL, VERTICAL, ActionNames
 from app.tape import Tape
-from app.timeline import Frame
 from collectors.games import Game
+from collectors.machines import Machine
 from models.world import WorldSpec
-
-
-class Machine(Protocol):
-    """A running game."""
-
-    def reset(self, seed: int) -> Frame:
-        """A new game."""
-        ...
-
-    def step(self, action: Any) -> tuple[Frame, float, bool]:
-        """Frame, reward, and whether the game is over."""
-        ...
-
-    @property
-    def objects(self) -> NDArray[np.float32] | None:
-        """Where things are, or None."""
-        ...
 
 
 class Buttons(ActionNames):

@@ -5,7 +5,8 @@
     agent:ppo-breakout.zip               a checkpoint of Stable-Baselines3: PPO, A2C or DQN
     agent:dqn-breakout.pt                a network as TorchScript, as one exports it from CleanRL
 
-A function takes the frame as it is stored, uint8 [H, W, 3], and a generator, and gives an action id; what it decides
+A function takes the frame as it is stored, uint8 [H, W, 3], and a generator, and gives an action id, or float32 [A]
+where a game takes numbers; what it decides
 must come from these two alone if the same seed is to give the same recording. A network gets what such networks are
 trained on: the last 4 frames, grey, 84x84, the first frame of an episode repeated at its start. A TorchScript
 network takes them as float32 [1, 4, 84, 84] from 0 to 255 and gives one number for each action, of which the largest
@@ -36,9 +37,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collectors.behaviours import NOISE, Seen, Sticky
+from collectors.games import Action, Actions, Game
+from collectors.machines import checked_id, checked_vector
 
 Frame = NDArray[np.uint8]
-Play = Callable[[Frame, np.random.Generator], int]
+Play = Callable[[Frame, np.random.Generator], Any]
 Network = Callable[[NDArray[np.uint8]], int]
 
 SIDE, STACK = 84, 4  # pixels; frames
@@ -50,17 +53,17 @@ WARNING = "agents are code, those in checkpoint files too: only use what you tru
 class Agent(Sticky):
     """Plays as an agent decides, each step anew; a share NOISE of the decisions are random holds as in Sticky."""
 
-    def __init__(self, which: str, actions: int) -> None:
-        super().__init__(actions)
+    def __init__(self, which: str, game: Game) -> None:
+        super().__init__(game.actions)
         self.which = which
-        self._begin = _loaded(which, actions)
+        self._begin = _loaded(which, game.actions)
 
     def reset(self, rng: np.random.Generator) -> None:
         """Start an episode."""
         super().reset(rng)
         self._look, self._play = self._begin()
 
-    def act(self, seen: Seen) -> int:
+    def act(self, seen: Seen) -> Action:
         """What the agent does, or the held action; it sees every frame."""
         self._look(seen.frame)
         return super().act(seen)
@@ -69,11 +72,21 @@ class Agent(Sticky):
         if self._rng.random() < NOISE:
             super()._choose(seen)
             return
-        found: Any = self._play(seen.frame, self._rng)
-        number = np.asarray(found)
-        if number.size != 1 or not np.issubdtype(number.dtype, np.integer) or not 0 <= number.item() < self.actions:
-            raise ValueError(f"agent '{self.which}' answered {found!r}, expected an id in [0, {self.actions})")
-        self._action, self._left = int(number.item()), 1
+        self._action, self._left = self._checked(self._play(seen.frame, self._rng)), 1
+
+    def _checked(self, found: Any) -> Action:
+        """An answer as an action, or a ValueError."""
+        try:
+            number = np.asarray(found)
+            if self.actions.continuous:
+                return checked_vector(number.astype(np.float32), self.actions.size)
+            if number.size == 1 and np.issubdtype(number.dtype, np.integer):
+                return checked_id(int(number.item()), self.actions.size)
+        except (ValueError, TypeError):
+            pass
+        size = self.actions.size
+        wanted = f"{size} numbers in [-1, 1]" if self.actions.continuous else f"an id in [0, {size})"
+        raise ValueError(f"agent '{self.which}' answered {found!r}, expected {wanted}")
 
 
 class Stacked:
@@ -98,13 +111,15 @@ Begin = Callable[[], tuple[Callable[[Frame], None], Play]]
 
 
 @lru_cache(maxsize=8)
-def _loaded(which: str, actions: int) -> Begin:
+def _loaded(which: str, actions: Actions) -> Begin:
     """Load an agent, once a process. Raises ValueError or FileNotFoundError in one line when it cannot be had."""
     path = Path(which)
     if path.suffix == ".zip" or path.suffix in TORCH_FILES:
         if not path.is_file():
             raise FileNotFoundError(f"agent file not found: {which}; expected {FORMS}")
-        network = _stable_baselines(path, actions) if path.suffix == ".zip" else _torchscript(path, actions)
+        if actions.continuous:
+            raise ValueError(f"agent {which} is a network that chooses among ids; here an action is {actions.size} numbers")
+        network = (_stable_baselines if path.suffix == ".zip" else _torchscript)(path, actions.size)
 
         def begin() -> tuple[Callable[[Frame], None], Play]:
             eyes = Stacked(network)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collectors import novelty, pong
-from collectors.games import Game, scripted_games
+from collectors.games import Action, Actions, Game, scripted_games
 
 LONGEST_HOLD = 8  # steps
 LONGEST_MOVE = 1  # steps a scripted player keeps a direction
@@ -29,7 +29,7 @@ KNOWN = "random, sticky, scripted, novelty, agent:WHICH, human, mix, or weights 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a player may look at. frame: uint8 [H, W, 3]; ram: the console's memory, uint8 [128]."""
+    """What a player may look at. frame: uint8 [H, W, 3]; ram: the console's memory, uint8 [128], or [0] without one."""
 
     frame: NDArray[np.uint8]
     ram: NDArray[np.uint8]
@@ -42,45 +42,45 @@ class Behaviour(Protocol):
         """Forget the last episode; everything random from now on comes from `rng`."""
         ...
 
-    def act(self, seen: Seen) -> int:
-        """The next action id."""
+    def act(self, seen: Seen) -> Action:
+        """The next action."""
         ...
 
 
 class Random:
     """Every step another action, all equally likely."""
 
-    def __init__(self, actions: int) -> None:
+    def __init__(self, actions: Actions) -> None:
         self.actions = actions
 
     def reset(self, rng: np.random.Generator) -> None:
         """Start an episode."""
         self._rng = rng
 
-    def act(self, seen: Seen) -> int:
-        """A random action id."""
-        return int(self._rng.integers(self.actions))
+    def act(self, seen: Seen) -> Action:
+        """A random action."""
+        return self.actions.draw(self._rng)
 
 
 class Sticky:
     """A random action, held for 1 to 8 steps, all equally likely; then the next."""
 
-    def __init__(self, actions: int) -> None:
+    def __init__(self, actions: Actions) -> None:
         self.actions = actions
 
     def reset(self, rng: np.random.Generator) -> None:
         """Start an episode."""
-        self._rng, self._left, self._action = rng, 0, 0
+        self._rng, self._left = rng, 0
 
-    def act(self, seen: Seen) -> int:
-        """The held action id, or a new one."""
+    def act(self, seen: Seen) -> Action:
+        """The held action, or a new one."""
         if self._left == 0:
             self._choose(seen)
         self._left -= 1
         return self._action
 
     def _choose(self, seen: Seen) -> None:
-        self._action = int(self._rng.integers(self.actions))
+        self._action = self.actions.draw(self._rng)
         self._left = int(self._rng.integers(1, LONGEST_HOLD + 1))
 
 
@@ -88,7 +88,7 @@ class Scripted(Sticky):
     """Plays by a rule, asked anew each step; a share NOISE of its decisions are random holds as in Sticky."""
 
     def __init__(self, game: Game) -> None:
-        super().__init__(len(game.action_names))
+        super().__init__(game.actions)
         if game.scripted is None:
             raise ValueError(f"no scripted player for '{game.id}'; games that have one: {', '.join(scripted_games())}")
         self._rule = SCRIPTS[game.scripted]
@@ -103,17 +103,16 @@ class Scripted(Sticky):
 
 def behaviour_named(name: str, game: Game) -> Behaviour:
     """Make one player by name. Raises ValueError when the game has no such player."""
-    actions = len(game.action_names)
     if name == "random":
-        return Random(actions)
+        return Random(game.actions)
     if name == "sticky":
-        return Sticky(actions)
+        return Sticky(game.actions)
     if name == "scripted":
         return Scripted(game)
     if name.startswith(AGENT):
         from collectors.agents import Agent  # which builds on this module
 
-        return Agent(name.removeprefix(AGENT), actions)
+        return Agent(name.removeprefix(AGENT), game)
     raise ValueError(f"unknown behaviour '{name}'; known: {KNOWN}")
 
 

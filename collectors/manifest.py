@@ -15,7 +15,7 @@ FORMAT = 1
 KIND = "dreamcade-dataset"
 NAME = "manifest.json"
 MOST_BYTES = 64 << 20
-OPTIONAL = ("latent_names", "dropped", "sources", "worlds")  # fields that are written only where they say something
+OPTIONAL = ("latent_names", "dropped", "sources", "worlds", "continuous", "levels")  # written where they say something
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +52,8 @@ class Manifest:
     frames_requested counts transitions. versions: of ale_py, numpy and h5py. latent_names: names of the latent
     actions whose ids are in the column `latent`; where there are none, there is no such column. dropped: what
     was taken out since; a recording that goes on counts it as done. A set from which nothing was dropped does
-    not mention it.
+    not mention it. continuous: the column `actions` is float32 [steps, A], a number for each of `action_names`.
+    levels: episodes have seeds from `seed` on, so many different ones, then the first again; 0: all differ.
     """
 
     game: str
@@ -73,6 +74,8 @@ class Manifest:
     shards: tuple[ShardInfo, ...] = ()
     latent_names: tuple[str, ...] = ()
     dropped: tuple[Dropped, ...] = ()
+    continuous: bool = False
+    levels: int = 0
 
     @property
     def steps(self) -> int:
@@ -182,6 +185,8 @@ def parse_manifest(found: Any, path: str = NAME) -> Manifest:
         dropped=tuple(
             _parse_dropped(episode, path) for episode in _get({"dropped": [], **found}, "dropped", list, path)
         ),
+        continuous=_get({"continuous": False, **found}, "continuous", bool, path),
+        levels=_number({"levels": 0, **found}, "levels", path, least=0),
     )
     if not 0 < manifest.fps <= 1000 or not manifest.action_names or max(manifest.height, manifest.width) > 4096:
         raise ValueError(f"{path}: frame size, fps or action names make no sense; record the data set again")

@@ -26,6 +26,8 @@ def record_by_hand(game: Game, out: Path | None, *, frames: int, seed: int, shar
     from app.subjects import real
     from app.tape import SHARD_STEPS, Tape
 
+    if game.continuous:
+        raise ValueError(f"'{game.id}' is not played with keys: an action is {len(game.action_names)} numbers")
     elsewhere = "record on a desktop, or without a person: --behaviour sticky"
     if not has_display():
         raise ValueError(f"--behaviour human needs a window and there is no display; {elsewhere}")
@@ -50,7 +52,7 @@ def _play(game: Game, tape: Tape, out: Path | None, frames: int, seed: int, else
     from app.real_play import RealPlay
     from app.scenes.record import RecordScene
     from app.screen import Screen
-    from collectors.atari import AtariGame
+    from collectors.machines import make_machine
 
     try:
         screen = Screen(game.width, game.height, bars=bars, title=f"recording {game.title} - Dreamcade")
@@ -62,7 +64,7 @@ def _play(game: Game, tape: Tape, out: Path | None, frames: int, seed: int, else
     try:
         tape.start(out)
         if tape.recording:
-            play = RealPlay(game, AtariGame(game), tape, seed)
+            play = RealPlay(game, make_machine(game), tape, seed)
             scene = RecordScene(play, screen, captures=saves() / "captures", fps=game.fps)
             Loop(screen, scene, Stats(), fps=TURNS, after_turn=lambda: play.steps < frames and not scene.done).run()
     finally:
