@@ -48,6 +48,8 @@ class AtariGame:
     def __init__(self, game: Game) -> None:
         self.game = game
         self._console: ale_py.ALEInterface | None = None
+        self._screens: tuple[Frame, Frame] = (np.zeros((210, 160, 3), np.uint8),) * 2
+        self._rams: tuple[Frame, Frame] = (np.zeros(128, np.uint8),) * 2
 
     def reset(self, seed: int) -> Frame:
         """Start over and play 1 to 30 no-op raw frames, drawn from the seed. Returns uint8 [H, W, 3]."""

@@ -29,7 +29,19 @@ def _suite() -> Any:
         from dm_control import suite
     except (ImportError, RuntimeError, AttributeError) as error:  # each driver has its own way of not being there
         raise ValueError(f"MuJoCo cannot draw here ({error}); {MAKERS['control'].install}") from error
+    _forget_what_is_gone()
     return suite
+
+
+def _forget_what_is_gone() -> None:
+    """Take from dm_control's tables the fields (all of soft bodies) that the MuJoCo beside it has no more."""
+    import mujoco
+    from dm_control.mujoco.wrapper.mjbindings import sizes
+
+    for table, structure in (("mjmodel", mujoco.MjModel), ("mjdata", mujoco.MjData)):
+        fields = sizes.array_sizes[table]
+        for name in [name for name in fields if not hasattr(structure, name)]:
+            del fields[name]
 
 
 def versions() -> dict[str, str]:
@@ -52,6 +64,7 @@ class ControlGame:
         self._domain, _, self._task = game.rom.partition("-")
         self._suite = _suite()
         self._environment: Any = None
+        self._frame: Frame = np.zeros((game.height, game.width, 3), np.uint8)
 
     def reset(self, seed: int) -> Frame:
         """Start over from a pose drawn from the seed. Returns uint8 [H, W, 3]."""

@@ -30,6 +30,7 @@ class GymnasiumGame:
 
     def __init__(self, game: Game) -> None:
         self.game = game
+        self._frame: Frame = np.zeros((game.height, game.width, 3), np.uint8)
         try:
             self._environment: Any = gymnasium.make(game.native, render_mode="rgb_array", max_episode_steps=-1)
         except gymnasium.error.Error as error:

@@ -56,14 +56,14 @@ def test_a_machine_keeps_its_promises(name: str) -> None:
     game, machine = machine_of(name)
     steps = 12 if game.maker == "control" else 40
     actions = drawn(game, steps)
-    first = machine.reset(5)
+    first = machine.reset(4)
     assert (first.dtype, first.shape) == (np.uint8, (game.height, game.width, 3))
     assert first.std() > 1
     np.testing.assert_array_equal(first, machine.frame)
     once = play(machine, actions)
     machine.reset(6)
     play(machine, actions[::-1])
-    machine.reset(5)
+    machine.reset(4)
     again = play(machine, actions)
     np.testing.assert_array_equal(once[0], again[0])
     assert once[1:] == again[1:]
@@ -105,12 +105,13 @@ def test_a_snapshot_of_another_game_is_refused() -> None:
         maze.restore(coinrun.snapshot())
 
 
-@pytest.mark.parametrize("name", ["coinrun", "starpilot", "maze", "jumper"])
+@pytest.mark.parametrize("name", PROCGEN_GAMES)
 def test_procgen_plays_what_its_own_wheel_plays(name: str) -> None:
     machine_of(name)
     pytest.importorskip("gym3")
     from procgen import ProcgenGym3Env
 
+    played = 0
     for level in (0, 7, 2**31 - 3):
         theirs = ProcgenGym3Env(num=1, env_name=name, num_levels=1, start_level=level, num_threads=0, rand_seed=3)
         ours = make_machine(game_named(name))
@@ -128,7 +129,8 @@ def test_procgen_plays_what_its_own_wheel_plays(name: str) -> None:
             gained.append(float(reward[0]))
         np.testing.assert_array_equal(np.stack(frames), np.stack(expected))
         assert rewards == gained
-        assert len(frames) > 10
+        played += len(frames) - 1
+    assert played > 60
 
 
 def test_a_level_of_procgen_ends_with_its_own_last_frame() -> None:
