@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "replay": ("app.commands.replay:replay", "dream a recorded capsule again, watch, film or check it"),
     "compare": ("app.commands.compare:compare", "show the real game beside the dreamed one, and how long they agree"),
     "worlds": ("app.commands.play:worlds", "list the worlds that can be played"),
+    "games": ("app.commands.games:games", "list the real games that can be recorded"),
     "collect": ("app.commands.collect:collect", "record real games into shards"),
     "inspect": ("app.commands.inspect:inspect", "look at a recorded data set"),
     "import": ("app.commands.exchange:import_", "make a data set of Minari, video, pictures or HDF5 of others"),

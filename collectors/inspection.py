@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,8 @@ def inspect_dataset(dataset: Dataset) -> dict[str, Any]:
     """Counts, returns, actions, splits and bytes of a data set; plain values, fit for JSON.
 
     `returns` has, for each behaviour, its number of episodes and the mean, lowest and highest sum of
-    rewards; `actions` counts action ids by name, `latents` latent ones where they are known; `sources` counts
+    rewards; `actions` counts action ids by name, `latents` latent ones where they are known; `controls` has mean and
+    standard deviation of each continuous action instead; `sources` counts
     real and dreamed episodes and `worlds` names the worlds that dreamed; `bytes` is what the shards take on disk
     and `raw_bytes` what the frames would take in memory; `lengths` are of episodes, in transitions. Where
     `knows_actions` is false, actions, rewards and ends are placeholders.
@@ -37,11 +36,15 @@ def inspect_dataset(dataset: Dataset) -> dict[str, Any]:
     actions = np.zeros(len(manifest.action_names), np.int64)
     latents = np.zeros(len(manifest.latent_names), np.int64)
     returns: dict[str, list[float]] = {}
+    pushed: list[NDArray[np.float32]] = []
     for index in range(len(manifest.shards)):
         columns = dataset.columns(index, ("actions", "rewards", *(("latent",) if len(latents) else ())))
+        if manifest.continuous:
+            pushed.append(columns["actions"])
+        else:
+            actions += np.bincount(columns["actions"], minlength=len(actions))
         if len(latents):
             latents += np.bincount(columns["latent"] + 1, minlength=len(latents) + 1)[1:]
-        actions += np.bincount(columns["actions"], minlength=len(actions))
         for ref in (ref for ref in dataset.episodes if ref.shard == index):
             first = ref.start - ref.index
             total = float(columns["rewards"][first : first + ref.steps].sum())
@@ -64,7 +67,8 @@ def inspect_dataset(dataset: Dataset) -> dict[str, Any]:
         "seed": manifest.seed,
         "objects": list(manifest.object_names),
         "returns": {name: _summary(values) for name, values in sorted(returns.items())},
-        "actions": dict(zip(manifest.action_names, actions.tolist(), strict=True)),
+        "actions": {} if pushed else dict(zip(manifest.action_names, actions.tolist(), strict=True)),
+        "controls": _controls(manifest.action_names, pushed),
         "latents": dict(zip(manifest.latent_names, latents.tolist(), strict=True)),
         "sources": {"real": manifest.episodes - manifest.dreamed, "dream": manifest.dreamed},
         "worlds": sorted({ref.world for ref in dataset.episodes} - {""}),
@@ -78,6 +82,15 @@ def inspect_dataset(dataset: Dataset) -> dict[str, Any]:
     }
 
 
+def _controls(names: Sequence[str], pushed: list[NDArray[np.float32]]) -> dict[str, dict[str, float]]:
+    """Mean and standard deviation of each continuous action."""
+    if not pushed:
+        return {}
+    column = np.concatenate(pushed).astype(np.float64)
+    spread = zip(names, column.mean(0).tolist(), column.std(0).tolist(), strict=True)
+    return {name: {"mean": round(mean, 4), "std": round(std, 4)} for name, mean, std in spread}
+
+
 def _summary(values: list[float]) -> dict[str, float | int]:
     return {
         "episodes": len(values),
@@ -85,14 +98,6 @@ def _summary(values: list[float]) -> dict[str, float | int]:
         "low": min(values),
         "high": max(values),
     }
-
-
-def coverage(dataset: Dataset, progress: Progress | None = None) -> dict[str, Any]:
-    """How much of the game is shown, see collectors/coverage.py; nothing where that is not there."""
-    if importlib.util.find_spec("collectors.coverage") is None:
-        return {}
-    counted = importlib.import_module("collectors.coverage").coverage_of(dataset, progress)
-    return dict(counted.to_json())
 
 
 def quality(dataset: Dataset, progress: Progress | None = None) -> dict[str, Any]:

@@ -15,7 +15,8 @@ FORMAT = 1
 KIND = "dreamcade-dataset"
 NAME = "manifest.json"
 MOST_BYTES = 64 << 20
-OPTIONAL = ("latent_names", "dropped", "sources", "worlds", "notes", "lossy")  # written only where they say something
+# What is written only where it says something.
+OPTIONAL = ("latent_names", "dropped", "sources", "worlds", "continuous", "levels", "notes", "lossy")
 UNKNOWN = ("unknown",)  # the action names of play in which nobody noted what was pressed; the one id is 0 everywhere
 
 
@@ -53,8 +54,10 @@ class Manifest:
     frames_requested counts transitions. versions: of ale_py, numpy and h5py. latent_names: names of the latent
     actions whose ids are in the column `latent`; where there are none, there is no such column. dropped: what
     was taken out since; a recording that goes on counts it as done. A set from which nothing was dropped does
-    not mention it. notes: where imported frames come from and what is not known of them, a sentence each; lossy:
-    the frames went through a codec that does not keep every pixel.
+    not mention it. continuous: the column `actions` is float32 [steps, A], a number for each of `action_names`.
+    levels: episodes have seeds from `seed` on, so many different ones, then the first again; 0: all differ.
+    notes: where imported frames come from and what is not known of them, a sentence each; lossy: the frames went
+    through a codec that does not keep every pixel.
     """
 
     game: str
@@ -75,6 +78,8 @@ class Manifest:
     shards: tuple[ShardInfo, ...] = ()
     latent_names: tuple[str, ...] = ()
     dropped: tuple[Dropped, ...] = ()
+    continuous: bool = False
+    levels: int = 0
     notes: tuple[str, ...] = ()
     lossy: bool = False
 
@@ -191,6 +196,8 @@ def parse_manifest(found: Any, path: str = NAME) -> Manifest:
         dropped=tuple(
             _parse_dropped(episode, path) for episode in _get({"dropped": [], **found}, "dropped", list, path)
         ),
+        continuous=_get({"continuous": False, **found}, "continuous", bool, path),
+        levels=_number({"levels": 0, **found}, "levels", path, least=0),
         notes=_optional(found, "notes", path),
         lossy=_get({"lossy": False, **found}, "lossy", bool, path),
     )

@@ -3,7 +3,7 @@
 A shard holds whole episodes one after the other in flat columns:
 
     frames   uint8   [steps + episodes, H, W, 3]   lossless, in chunks of 16 frames
-    actions  int64   [steps]
+    actions  int64   [steps]                       or float32 [steps, A] where the manifest says continuous
     rewards  float32 [steps]
     ends     bool    [steps]
     starts   int64   [episodes]                    the index of each episode's first frame
@@ -21,7 +21,7 @@ import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,27 +39,46 @@ SAFE_FILTERS = {1, 2, 3}  # deflate, shuffle, fletcher32: what HDF5 brings itsel
 H5PY_VERSION = h5py.__version__
 
 
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A shard that is not on a disk yet. info: all but its file and its first episode, which `publish_shard` knows."""
+
+    content: bytes
+    info: ShardInfo
+
+
 def write_shard(folder: Path, index: int, episodes: Sequence[Episode], first_episode: int) -> ShardInfo:
     """Write episodes as FOLDER/00000.h5 (for index 0), whole or not at all, and describe it.
 
     The same episodes give the same bytes. Raises OSError with one line when the disk refuses.
     """
+    return publish_shard(folder, index, pack_shard(episodes), first_episode)
+
+
+def publish_shard(folder: Path, index: int, packed: Packed, first_episode: int) -> ShardInfo:
+    """Write a packed shard as `write_shard` does. Packing is work, and another process can do that."""
+    path = folder / shard_name(index)
+    publish(path, packed.content)
+    return replace(packed.info, file=path.name, first_episode=first_episode)
+
+
+def pack_shard(episodes: Sequence[Episode]) -> Packed:
+    """Compress episodes into a shard, in memory."""
     content = _pack(episodes)
     real = all(episode.source == "real" and not episode.world for episode in episodes)
-    path = folder / shard_name(index)
-    publish(path, content)
-    return ShardInfo(
-        file=path.name,
+    info = ShardInfo(
+        file="",
         sha256=hashlib.sha256(content).hexdigest(),
         frames=sum(len(episode.frames) for episode in episodes),
         steps=sum(episode.steps for episode in episodes),
         episodes=len(episodes),
-        first_episode=first_episode,
+        first_episode=0,
         seeds=tuple(episode.seed for episode in episodes),
         behaviours=tuple(episode.behaviour for episode in episodes),
         sources=() if real else tuple(episode.source for episode in episodes),
         worlds=() if real else tuple(episode.world for episode in episodes),
     )
+    return Packed(content, info)
 
 
 def _pack(episodes: Sequence[Episode]) -> bytes:
@@ -270,7 +289,7 @@ def _checked_starts(file: h5py.File, path: Path, shard: ShardInfo, manifest: Man
     frames, steps = shard.frames, shard.steps
     columns: dict[str, tuple[Any, tuple[int, ...]]] = {
         "frames": (np.uint8, (frames, manifest.height, manifest.width, 3)),
-        "actions": (np.int64, (steps,)),
+        "actions": (np.float32, (steps, len(manifest.action_names))) if manifest.continuous else (np.int64, (steps,)),
         "rewards": (np.float32, (steps,)),
         "ends": (np.bool_, (steps,)),
         "starts": (np.int64, (shard.episodes,)),
@@ -288,7 +307,10 @@ def _checked_starts(file: h5py.File, path: Path, shard: ShardInfo, manifest: Man
         raise _damaged(path) from error
     if starts[0] != 0 or np.any(np.diff(starts, append=frames) < 2):
         raise ValueError(f"shard {path}: starts must rise from 0 by two frames or more; {REMEDY}")
-    _check_ids("action", actions, 0, len(manifest.action_names), path)
+    if not manifest.continuous:
+        _check_ids("action", actions, 0, len(manifest.action_names), path)
+    elif not np.isfinite(actions).all():
+        raise ValueError(f"shard {path}: continuous actions must be finite numbers; {REMEDY}")
     if latent is not None:
         _check_ids("latent action", latent, -1, len(manifest.latent_names), path)
     return np.asarray(starts, np.int64)

@@ -110,6 +110,9 @@ def open_datasets(paths: tuple[str | Path, ...], game: str | None = None) -> lis
     first = datasets[0].manifest
     for path, dataset in zip(paths, datasets, strict=True):
         found = dataset.manifest
+        if found.continuous:
+            shape = f"{len(found.action_names)} numbers a step"
+            raise ValueError(f"{path} holds continuous actions, {shape}; worlds are learned from games with action ids")
         if game is not None and found.game != game:
             raise ValueError(f"{path} holds {found.game!r}, expected {game!r}; use --data with frames of {game}")
         if found.game != first.game:

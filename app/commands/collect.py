@@ -11,6 +11,8 @@ import click
 
 from app.places import saves
 
+WHO = "random, sticky, scripted, novelty, agent:WHICH, human, mix, or shares: random:1,sticky:3"
+
 
 def _size(text: str) -> tuple[int, int]:
     """`104x80` → (104, 80). Raises ValueError when it is not HxW."""
@@ -32,10 +34,12 @@ def _workers(text: str) -> int:
 @click.command()
 @click.argument("game")
 @click.option("--frames", default=200_000, show_default=True, help="Transitions to record.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the first episode; the next have seed + 1, …")
+@click.option("--seed", "--first-level", "seed", default=0, show_default=True, help="Of the first episode; then + 1.")
+@click.option("--levels", default=0, help="How many seeds there are before the first comes again.  [default: no end]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: saves/datasets/GAME]")
-@click.option("--behaviour", default="mix", show_default=True, help="random, sticky, scripted, mix, random:1,sticky:3")
+@click.option("--behaviour", default="mix", show_default=True, help=WHO)
 @click.option("--workers", default="auto", show_default=True, help="Processes; the result does not depend on it.")
+@click.option("--engine", default="local", show_default=True, help="local, or ray for a cluster; nor on this.")
 @click.option("--pool", type=int, help="Raw frames merged, the brighter winning: 1 or 2.  [default: the game's own]")
 @click.option("--size", help="Stored frame size, HEIGHTxWIDTH.  [default: the game's own]")
 @click.option("--episode-frames", default=2000, show_default=True, help="Transitions at which an episode is cut.")
@@ -44,17 +48,27 @@ def collect(
     game: str,
     frames: int,
     seed: int,
+    levels: int,
     out: Path | None,
     behaviour: str,
     workers: str,
+    engine: str,
     pool: int | None,
     size: str | None,
     episode_frames: int,
     shard_frames: int,
 ) -> None:
-    """Record GAME (pong, breakout, any Atari game) into a data set.
+    """Record GAME (pong, coinrun, walker-walk, …; see dreamcade games) into a data set.
 
-    The same command on the same folder goes on where it was interrupted.
+    The same command on the same folder goes on where it was interrupted. A level of Procgen is a seed. With
+    --behaviour human you play in a window, at the game's own rate, until Esc or --frames.
+
+    \b
+      dreamcade collect coinrun --first-level 0 --levels 500
+      dreamcade collect breakout --behaviour novelty
+      dreamcade collect pong --behaviour random:1,sticky:3,novelty:2
+      dreamcade collect pong --behaviour agent:my_players.py:clever
+      dreamcade collect pong --behaviour human
     """
     from collectors.games import game_named
     from collectors.manifest import NAME, read_manifest
@@ -70,8 +84,19 @@ def collect(
         pooled=pool,
         episode_frames=episode_frames,
         shard_frames=shard_frames,
+        levels=levels,
+        engine=engine,
         workers=_workers(workers),
     )
+    if behaviour == "human":
+        from app.commands.by_hand import record_by_hand
+
+        record_by_hand(game_named(game, config.size, pool), out, frames=frames, seed=seed)
+        return
+    if "agent:" in behaviour:
+        from collectors.agents import WARNING
+
+        click.echo(f"note: {WARNING}", err=True)
     folder = out or saves() / "datasets" / game_named(game).id
     finished = (folder / NAME).exists() and read_manifest(folder).complete
     bar = _Bar(quiet=finished)

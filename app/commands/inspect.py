@@ -26,6 +26,7 @@ MOST_EPISODES = 12  # with findings, that are listed
 def inspect(dataset: Path, as_json: bool, verify: bool, sheet: Path | None, coverage: bool, quality: bool) -> None:
     """Say what is in the data set in folder DATASET."""
     from collectors import inspection
+    from collectors.coverage import coverage_of
     from collectors.shards import Dataset
 
     with Dataset.open(dataset) as data:
@@ -34,7 +35,7 @@ def inspect(dataset: Path, as_json: bool, verify: bool, sheet: Path | None, cove
         facts = inspection.inspect_dataset(data) | ({"verified": True} if verify else {})
         if coverage:
             with Bar("coverage", "frame") as bar:
-                facts["coverage"] = inspection.coverage(data, bar.show)
+                facts["coverage"] = coverage_of(data, bar.show).to_json()
         if quality:
             with Bar("quality", "episode") as bar:
                 facts["quality"] = inspection.quality(data, bar.show)
