@@ -106,7 +106,7 @@ def open_datasets(paths: tuple[str | Path, ...], game: str | None = None) -> lis
     """Open data sets that belong together: one game, one frame size, one list of actions, or a ValueError."""
     if not paths:
         raise ValueError("no data set given; record one: dreamcade collect pong, then use --data DIR")
-    datasets = [Dataset.open(Path(path)) for path in paths]
+    datasets = [Dataset.open(path) for path in paths]
     first = datasets[0].manifest
     for path, dataset in zip(paths, datasets, strict=True):
         found = dataset.manifest

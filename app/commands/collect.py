@@ -34,7 +34,7 @@ def _workers(text: str) -> int:
 @click.argument("game")
 @click.option("--frames", default=200_000, show_default=True, help="Transitions to record.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the first episode; the next have seed + 1, …")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: saves/datasets/GAME]")
+@click.option("--out", help="Folder, or a URL such as s3://bucket/pong.  [default: saves/datasets/GAME]")
 @click.option("--behaviour", default="mix", show_default=True, help="random, sticky, scripted, mix, random:1,sticky:3")
 @click.option("--workers", default="auto", show_default=True, help="Processes; the result does not depend on it.")
 @click.option("--pool", type=int, help="Raw frames merged, the brighter winning: 1 or 2.  [default: the game's own]")
@@ -45,7 +45,7 @@ def collect(
     game: str,
     frames: int,
     seed: int,
-    out: Path | None,
+    out: str | None,
     behaviour: str,
     workers: str,
     pool: int | None,
@@ -59,6 +59,7 @@ def collect(
     """
     from collectors.games import game_named
     from collectors.manifest import NAME, read_manifest
+    from collectors.remote import send, staging_folder
     from collectors.rollout import CollectConfig
     from collectors.rollout import collect as record
 
@@ -73,7 +74,7 @@ def collect(
         shard_frames=shard_frames,
         workers=_workers(workers),
     )
-    folder = out or saves() / "datasets" / game_named(game).id
+    folder = staging_folder(out) if out else saves() / "datasets" / game_named(game).id
     finished = (folder / NAME).exists() and read_manifest(folder).complete
     bar = _Bar(quiet=finished)
     try:
@@ -84,10 +85,12 @@ def collect(
         sys.exit(130)
     finally:
         bar.close()
+    if out:
+        send(folder, out)
     state = "already complete" if finished else "complete"
     gone = f"; episodes dropped by hand: {len(manifest.dropped)}" if manifest.dropped else ""
     counts = f"{manifest.steps} transitions in {manifest.episodes} episodes"
-    click.echo(f"{folder}: {state}, {counts}, {manifest.game}{gone}")
+    click.echo(f"{out or folder}: {state}, {counts}, {manifest.game}{gone}")
 
 
 class _Bar:
@@ -111,22 +114,42 @@ class _Bar:
 
 
 @click.command()
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--verify", is_flag=True, help="Compare every shard with its sha256 first.")
+@click.option("--verify", is_flag=True, help="Compare every shard with its sha256 first and name those that differ.")
+@click.option("--repair", "mend", is_flag=True, help="Set damaged shards aside, into the folder damaged/ beside them.")
 @click.option("--sheet", type=click.Path(path_type=Path), help="Also write a PNG with frames of some episodes.")
-def inspect(dataset: Path, as_json: bool, verify: bool, sheet: Path | None) -> None:
-    """Say what is in the data set in folder DATASET."""
+def inspect(dataset: str, as_json: bool, verify: bool, mend: bool, sheet: Path | None) -> None:
+    """Say what is in the data set in folder DATASET, or behind a URL.
+
+    A recorded data set that was repaired becomes whole again by the command that recorded it.
+    """
     from collectors.inspection import inspect_dataset, write_sheet
     from collectors.shards import Dataset
 
+    if verify or mend:
+        _check(dataset, mend)
     with Dataset.open(dataset) as data:
-        if verify:
-            data.verify()
-        facts = inspect_dataset(data) | ({"verified": True} if verify else {})
+        facts = inspect_dataset(data) | ({"verified": True} if verify or mend else {})
+        if data.manifest.lost:
+            facts["lost"] = [shard.file for shard in data.manifest.lost]
         if sheet:
             write_sheet(data, sheet)
     click.echo(json.dumps(facts, indent=1) if as_json else _table(facts))
+
+
+def _check(dataset: str, mend: bool) -> None:
+    """Compare every shard with its sha256; damaged ones are an error, or with `mend` set aside."""
+    from collectors.remote import folder_of, is_remote, local_folder
+    from collectors.verify import check_dataset, repair
+
+    if mend and is_remote(dataset):
+        raise ValueError(f"{dataset} is repaired where it lies; copy the damaged shards there again")
+    folder = folder_of(dataset) if mend else local_folder(dataset)
+    if mend:
+        for damage in repair(folder):
+            click.echo(f"set aside: {damage}", err=True)
+    check_dataset(folder)
 
 
 def _table(facts: dict[str, Any]) -> str:
@@ -140,6 +163,8 @@ def _table(facts: dict[str, Any]) -> str:
     ]
     if facts["dropped"]["episodes"]:
         lines.append("dropped by hand: episodes {episodes}, transitions {steps}".format(**facts["dropped"]))
+    if facts.get("lost"):
+        lines.append(f"damaged and set aside: {', '.join(facts['lost'])}; the same collect command records them again")
     lines.append("returns:")
     for name, row in facts["returns"].items():
         spread = f"mean {row['mean']:.2f}, {row['low']:g} to {row['high']:g}"
