@@ -23,6 +23,7 @@ class Experiment:
     need not; random play is not measured to be better than mixed.
     across: share of the dynamics' windows in which a game ends and the next one begins. Recordings stop where
     a game is over; a dream does not, and without these it would go on into what no game ever shows.
+    weights: how often windows come from each data set, in their order; none: each by its size.
     """
 
     game: str
@@ -33,6 +34,7 @@ class Experiment:
     seed: int = 0
     lam_behaviours: tuple[str, ...] = ("random",)
     across: float = 0.05
+    weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.across <= 1:

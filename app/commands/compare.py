@@ -46,9 +46,7 @@ MODES = ("codes", "keys", "lead")
 @click.option("--steps", type=click.IntRange(1, 64), help="sampling steps a frame")
 @click.option("--temperature", type=click.FloatRange(0.0, 10.0), help="surprise; 0 always takes the likeliest")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps")
-@click.option(
-    "--threads", type=click.IntRange(1, 256), help="CPU threads  [default: 1; a window takes the faster of 1, 2]"
-)
+@click.option("--threads", type=click.IntRange(1, 256), help="CPU threads  [default: 1; a window takes the faster of 1, 2]")
 @click.option("--scale", type=click.IntRange(1, 32), help="pixels of the window for one of the game")
 def compare(world: str, **options: Any) -> None:
     """Show the real game beside what WORLD dreams, and where they differ.
