@@ -81,7 +81,7 @@ class Windows:
         return odds
 
     def column(self, name: str) -> Iterator[NDArray[Any]]:
-        """One column of each episode in turn, [T] or [T, K]; where episodes of a shard stand together it is read once."""
+        """One column of each episode in turn, [T] or [T, K]; read once for episodes of a shard that stand together."""
         last, found = None, np.empty(0)
         for dataset, ref in self.episodes:
             if last != (dataset.folder, ref.shard):
