@@ -81,6 +81,8 @@ class Chunks:
 
 def narrow(values: NDArray[Any]) -> NDArray[Any]:
     """The same whole numbers in as few bytes as hold them; anything else as it is."""
-    if values.dtype.kind != "i" or not values.size:
-        return values
-    return values.astype(np.promote_types(np.min_scalar_type(values.min()), np.min_scalar_type(values.max())))
+    if values.dtype.kind == "i" and values.size:
+        for kind in (np.uint8, np.int8, np.int16, np.int32):
+            if np.iinfo(kind).min <= values.min() and values.max() <= np.iinfo(kind).max:
+                return values.astype(kind)
+    return values

@@ -13,6 +13,7 @@ from collectors.episode import Episode
 from collectors.manifest import Manifest, read_manifest
 from collectors.rollout import CollectConfig, collect
 from collectors.shards import Dataset, write_shard
+from models.dynamics.maskgit import MaskGIT
 from training import balance as module
 from training.balance import MOST, WeightedDraw, acts, drawing, even_weights, motion
 from training.loop import Interrupted, LoopConfig
@@ -258,29 +259,29 @@ def test_codes_are_not_known_before_they_are_learned(pong: Path) -> None:
         check(apply_overrides(BASE, ["weights=(1,2)"]), Data(windows, windows))
 
 
-def test_a_run_that_was_interrupted_draws_what_an_uninterrupted_one_draws(pong: Path, tmp_path: Path) -> None:
+def test_a_run_that_was_interrupted_draws_what_an_uninterrupted_one_draws(
+    pong: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     changes = ["lam.balance=actions", "dynamics.balance=codes", "weights=(1,2)", "dynamics.keep_every=5"]
     changes += ["lam.steps=4", "dynamics.steps=12"]
     experiment = apply_overrides(BASE, changes)
     windows = Windows([Dataset.open(pong), Dataset.open(pong)], "all")
     check(experiment, Data(windows, windows))
-    weights, calls = [], [0]
-    for name in ("whole", "cut"):
-        pipeline = Pipeline(experiment, Data(windows, windows), Run(tmp_path / name, {}))
-        if name == "cut":
-            loss = pipeline.world.dynamics.loss
+    whole = Pipeline(experiment, Data(windows, windows), Run(tmp_path / "whole", {}))
+    whole.train()
+    calls, loss = [0], MaskGIT.loss
 
-            def stops(*given, loss=loss):  # type: ignore[no-untyped-def]
-                calls[0] += 1
-                if calls[0] == 8:
-                    raise KeyboardInterrupt
-                return loss(*given)
+    def stops(self, *given):  # type: ignore[no-untyped-def]
+        calls[0] += 1
+        if calls[0] == 8:
+            raise KeyboardInterrupt
+        return loss(self, *given)
 
-            pipeline.world.dynamics.loss = stops
-            with pytest.raises(Interrupted):
-                pipeline.train()
-            pipeline = Pipeline(experiment, Data(windows, windows), Run(tmp_path / name, {}, resume=True))
-        pipeline.train()
-        weights.append(pipeline.world.dynamics.state_dict())
-    assert calls[0] == 8
-    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    with monkeypatch.context() as person:
+        person.setattr(MaskGIT, "loss", stops)
+        with pytest.raises(Interrupted):
+            Pipeline(experiment, Data(windows, windows), Run(tmp_path / "cut", {})).train()
+    resumed = Pipeline(experiment, Data(windows, windows), Run(tmp_path / "cut", {}, resume=True))
+    resumed.train()
+    found, expected = (one.world.dynamics.state_dict() for one in (resumed, whole))
+    assert all(torch.equal(found[key], expected[key]) for key in expected)

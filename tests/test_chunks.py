@@ -117,7 +117,7 @@ def test_a_chunk_that_would_unpack_to_more_than_it_should(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("values", "kind"),
-    [([0, 255], np.uint8), ([0, 256], np.uint16), ([-1, 7], np.int8), ([-1, 200], np.int16), ([2**40], np.uint64)],
+    [([0, 255], np.uint8), ([0, 256], np.int16), ([-1, 7], np.int8), ([-1, 2**17], np.int32), ([-1, 2**40], np.int64)],
 )
 def test_numbers_are_kept_in_few_bytes(values: list[int], kind: type) -> None:
     found = narrow(np.array(values, np.int64))

@@ -36,7 +36,7 @@ def pong(folder: Path) -> Path:
 
 
 def coinrun(folder: Path) -> Path:
-    """Real CoinRun where it can be recorded, or else pictures that are as hard to pack: moving tiles of fine texture."""
+    """Real CoinRun where it can be recorded, or else pictures that are harder to pack: tiles of noise that move."""
     try:
         collect(CollectConfig(game="coinrun", frames=20_000, behaviour="random"), folder / "coinrun")
     except (ValueError, OSError):
@@ -104,4 +104,4 @@ def test_random_windows_a_second(make, tmp_path):
     wall, spent = rate(lambda places: by_hdf5(windows, places), windows)
     print(f"  through HDF5, one thread: {wall:,.0f} frames/s, {spent:,.0f} a second of processor time")
     print(f"  memory at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB")
-    assert max(speed for speed, _ in found.values()) >= WANTED or found[2][1] >= WANTED / 2, "even on two idle cores"
+    assert 2 * found[2][1] >= WANTED, "too slow even if both cores were free"
