@@ -100,7 +100,7 @@ class Manifest:
     @property
     def recorded_steps(self) -> int:
         """Transitions in all shards and those dropped or lost since: how far the recording has come."""
-        return self.steps + sum(gone.steps for gone in (*self.dropped, *self.lost))
+        return self.steps + sum(one.steps for one in self.dropped) + sum(shard.steps for shard in self.lost)
 
     @property
     def recorded_episodes(self) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ def drawing(windows: Windows, balance: Balance, folder: Path, codes: NDArray[np.
 class WeightedDraw:
     """Draws windows by weights float [frames], that of a frame being the one of the transition that leaves it."""
 
-    def __init__(self, windows: Windows, weights: NDArray[np.floating]) -> None:
+    def __init__(self, windows: Windows, weights: NDArray[np.floating[Any]]) -> None:
         self.windows, self.weights = windows, weights.astype(np.float32)
         self.firsts = np.concatenate([[0], np.cumsum(windows.lengths)[:-1]])
         self._odds: dict[int, NDArray[np.float64]] = {}
