@@ -109,13 +109,13 @@ def _write(library: Any, dataset: Dataset, name: str, tell: Progress) -> Any:
             yield collector.EpisodeBuffer(**_to_minari(dataset.read(ref)))
         tell(len(episodes), len(episodes))
 
-    rest = buffers()
+    rest, ids = buffers(), len(manifest.action_names)
     plain = "jpeg_encoding" in inspect.signature(library.create_dataset_from_buffers).parameters
     written = library.create_dataset_from_buffers(
         name,
         [next(rest)],
         observation_space=Box(0, 255, (3, manifest.height, manifest.width), np.uint8),
-        action_space=Discrete(len(manifest.action_names)),
+        action_space=Box(-1, 1, (ids,), np.float32) if manifest.continuous else Discrete(ids),
         algorithm_name=manifest.behaviour,
         description=f"{manifest.game}, recorded by Dreamcade; observations are RGB frames with channels first",
         **({"jpeg_encoding": False} if plain else {}),

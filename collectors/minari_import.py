@@ -24,7 +24,8 @@ from collectors.manifest import Manifest, parse_manifest
 from collectors.minari_export import OURS, from_minari, minari
 from collectors.packing import check_new, new_dataset
 from collectors.quality import CODEC_NOISE, Report, judge
-from collectors.shards import H5PY_VERSION, stranger
+from collectors.shards import H5PY_VERSION
+from collectors.strangers import stranger
 
 Progress = Callable[[int, int], None]
 
@@ -157,10 +158,12 @@ def _check_fits(episode: Episode, manifest: Manifest, folder: Path, number: int)
     """What a data set promises of its episodes must hold, or it could not be opened later."""
     size, want = episode.frames.shape[1:3], (manifest.height, manifest.width)
     objects = 0 if episode.objects is None else episode.objects.shape[1]
-    ids = episode.actions if episode.actions.dtype == np.int64 else np.zeros(1, np.int64)
+    ids = np.zeros(1, np.int64) if manifest.continuous else episode.actions
     latent = episode.latent if episode.latent is not None else np.full(1, -1)
     fits = (
         size == want
+        and episode.continuous == manifest.continuous
+        and (not manifest.continuous or episode.actions.shape[1] == len(manifest.action_names))
         and objects == len(manifest.object_names)
         and 0 <= ids.min() <= ids.max() < len(manifest.action_names)
         and (episode.latent is not None) == bool(manifest.latent_names)
@@ -174,22 +177,16 @@ def _check_fits(episode: Episode, manifest: Manifest, folder: Path, number: int)
 def _take_in(
     opened: Any, metadata: dict[str, Any], source: Path, out: Path, config: ImportConfig, progress: Progress | None
 ) -> FromMinari:
-    """One of somebody else: frames are found among the observations, and actions must be ids."""
-    from gymnasium.spaces import Discrete
-
+    """One of somebody else: frames are found among the observations; actions are ids or numbers."""
     if config.stride not in (None, 1):
         raise ValueError("--stride leaves frames out, and with them what was pressed; use it where actions are unknown")
-    space = opened.action_space
-    if not isinstance(space, Discrete):
-        kind = type(space).__name__
-        raise ValueError(f"{source} has actions of kind {kind}; only single ids (Discrete) can be imported")
-    where = _frames_space(opened.observation_space, source)
-    manifest = _manifest(opened, metadata, source, config, where, int(space.n))
+    where, acts = _frames_space(opened.observation_space, source), _acts(opened.action_space, source)
+    manifest = _manifest(opened, metadata, source, config, where, acts)
     reports = list[Report]()
     with new_dataset(out, manifest) as packer:
         for number, (found, about) in enumerate(_episodes(opened)):
             frames = found.observations if where.key is None else found.observations[where.key]
-            episode = _labelled(np.asarray(frames), found, about, where, int(space.start), manifest, number, source)
+            episode = _labelled(np.asarray(frames), found, about, where, acts, manifest, number, source)
             pieces = [(0, len(episode.frames))]
             if config.drop:
                 reports.append(judge(episode.frames, manifest.fps, CODEC_NOISE if manifest.lossy else 0))
@@ -210,8 +207,42 @@ class _Where:
     first: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Acts:
+    """What actions are: `size` ids from `low` on or, with `high`, `size` numbers between the two of float64 [A]."""
+
+    size: int
+    low: Any
+    high: Any = None
+
+    def read(self, found: Any) -> NDArray[Any]:
+        """Actions as we keep them: int64 [T] from 0 on, or float32 [T, A] in [-1, 1]."""
+        if self.high is None:
+            ids = np.asarray(found, np.int64) - self.low
+            if not 0 <= ids.min() <= ids.max() < self.size:
+                raise ValueError(f"actions must be in [{self.low}, {self.low + self.size}), found {np.unique(found)}")
+            return ids
+        numbers = np.asarray(found, np.float64)
+        if not ((self.low <= numbers) & (numbers <= self.high)).all():
+            raise ValueError("actions must be within the bounds of their space")
+        exact = (self.low == -1).all() and (self.high == 1).all()
+        return (numbers if exact else 2 * (numbers - self.low) / (self.high - self.low) - 1).astype(np.float32)
+
+
+def _acts(space: Any, source: Path) -> _Acts:
+    """What the action space of somebody else means here. Raises ValueError where it means nothing."""
+    from gymnasium.spaces import Box, Discrete
+
+    if isinstance(space, Discrete):
+        return _Acts(int(space.n), int(space.start))
+    if isinstance(space, Box) and len(space.shape) == 1 and space.is_bounded("both") and (space.low < space.high).all():
+        return _Acts(int(space.shape[0]), space.low.astype(np.float64), space.high.astype(np.float64))
+    shown = " ".join(str(space).split())[:120]
+    raise ValueError(f"{source} has actions of kind {shown}; ids (Discrete) or bounded numbers (Box) can be imported")
+
+
 def _manifest(
-    opened: Any, metadata: dict[str, Any], source: Path, config: ImportConfig, where: _Where, actions: int
+    opened: Any, metadata: dict[str, Any], source: Path, config: ImportConfig, where: _Where, acts: _Acts
 ) -> Manifest:
     """The data set before its first shard. Raises ValueError when its frames could not be stored."""
     size, notes = config.size or where.size, list[str]()
@@ -223,6 +254,8 @@ def _manifest(
     lossy = bool(metadata.get("jpeg_encoding", True)) and not where.first and min(where.size) >= 32
     if lossy:
         notes.append("Minari keeps these frames as JPEG: what is one pixel large can be smeared or gone in them")
+    if acts.high is not None and not ((acts.low == -1).all() and (acts.high == 1).all()):
+        notes.append("actions were numbers between other bounds; they are scaled to [-1, 1]")
     algorithm = metadata.get("algorithm_name")
     return Manifest(
         game=config.game,
@@ -231,7 +264,7 @@ def _manifest(
         fps=config.fps or USUAL_FPS,
         frame_skip=1,
         pooled=1,
-        action_names=_action_names(config.game, actions),
+        action_names=_action_names(config.game, acts.size),
         object_names=(),
         behaviour=algorithm if isinstance(algorithm, str) and algorithm else IMPORTED,
         seed=0,
@@ -240,6 +273,7 @@ def _manifest(
         frames_requested=1,
         versions={"minari": str(opened.minari_version), "numpy": np.__version__, "h5py": H5PY_VERSION},
         complete=True,
+        continuous=acts.high is not None,
         notes=(f"imported from {opened.id} of Minari", *notes),
         lossy=lossy,
     )
@@ -279,7 +313,7 @@ def _labelled(
     found: Any,
     about: Mapping[str, Any],
     where: _Where,
-    start: int,
+    acts: _Acts,
     manifest: Manifest,
     number: int,
     source: Path,
@@ -290,13 +324,10 @@ def _labelled(
             raise ValueError(f"frames must be uint8 [T+1, H, W, 3], found {frames.dtype} {list(frames.shape)}")
         seed = about.get("seed")
         known = seed is not None and 0 <= int(seed) < 2**62
-        actions = np.asarray(found.actions, np.int64) - start
-        if not 0 <= actions.min() <= actions.max() < len(manifest.action_names):
-            raise ValueError(f"actions must be in [0, {len(manifest.action_names)})")
         frames = np.ascontiguousarray(frames.transpose(0, 2, 3, 1)) if where.first else frames
         return Episode(
             frames=np.stack([fitted(frame, (manifest.height, manifest.width)) for frame in frames]),
-            actions=actions,
+            actions=acts.read(found.actions),
             rewards=np.asarray(found.rewards, np.float32),
             ends=np.asarray(found.terminations, np.bool_),
             seed=int(about["seed"]) if known else number,

@@ -27,6 +27,7 @@ from collectors.games import Action, Game, Size, game_named
 from collectors.machines import Machine, make_machine, versions_of
 from collectors.manifest import NAME, Manifest, read_manifest
 from collectors.shards import H5PY_VERSION, Packed, pack_shard, publish_shard, verify_shards
+from collectors.verify import record_again
 
 Progress = Callable[[int, int], None]
 HIGHEST_SEED = 2**31
@@ -132,15 +133,19 @@ def collect(config: CollectConfig, out: Path, progress: Progress | None = None) 
     `progress(done, total)` is called after every episode, in transitions. Exactly `config.frames`
     transitions are recorded; the last episode is cut for that. Two runs of the same config give the
     same bytes, with any number of workers and however often they were interrupted. Episodes that were
-    dropped from the folder by hand count as recorded and are not played again. Raises ValueError
-    when the folder holds another recording, OSError when it cannot be written.
+    dropped from the folder by hand count as recorded and are not played again; shards that were damaged
+    and set aside are. Raises ValueError when the folder holds another recording, OSError when it cannot be written.
     """
     game = game_named(config.game, config.size, config.pooled)
     planned = plan(config, game)
     tell = progress or (lambda done, total: None)
     with only_writer(out):
         remove_drafts(out)
-        manifest = _continue_from(planned, out)
+
+        def again(seed: int, most: int) -> Episode:
+            return play_episode(game, config.behaviour, seed, min(most, config.episode_frames))
+
+        manifest = record_again(_continue_from(planned, out), out, again)
         if manifest.complete:
             tell(manifest.recorded_steps, config.frames)
             return manifest

@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,13 +30,17 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from collectors.chunks import Chunks, narrow
 from collectors.drafts import publish
 from collectors.episode import Episode
 from collectors.manifest import Manifest, ShardInfo, read_manifest, shard_name
+from collectors.remote import local_folder
 
 CHUNK = 16  # frames: what a training window touches
 MOST_CHUNK_BYTES = 64 << 20
 SAFE_FILTERS = {1, 2, 3}  # deflate, shuffle, fletcher32: what HDF5 brings itself
+MOST_OPEN = 32  # files: each keeps a handle and a cache
+NEWEST_LAYOUT = 3  # of HDF5's superblock, as far as this version knows
 H5PY_VERSION = h5py.__version__
 
 
@@ -139,23 +144,26 @@ class Dataset:
     """A folder of shards, opened for reading. Frames stay on disk until they are asked for.
 
     Every process opens its own handles when it first reads, so a data set may cross a fork or be
-    pickled into a worker.
+    pickled into a worker. Threads may share it.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, starts: Sequence[NDArray[np.int64]]) -> None:
         self.folder, self.manifest = folder, manifest
         self._starts = starts
         self._handles: dict[tuple[int, int], h5py.File] = {}
+        self._tables: dict[int, tuple[Chunks | None, NDArray[Any]]] = {}
+        self._lock = threading.RLock()
         self.episodes = tuple(ref for index in range(len(starts)) for ref in self._refs(index))
 
     @classmethod
     def open(cls, path: str | Path) -> Dataset:
         """Open a data set and check the structure of every shard (not every byte: that is `verify`).
 
-        Raises FileNotFoundError when the manifest or a shard is missing, ValueError when a shard is
-        truncated, not what the manifest says, or reaches outside itself.
+        path: a folder, or a URL such as s3://bucket/pong, which is copied here first, see remote.py. Raises
+        FileNotFoundError when the manifest or a shard is missing, ValueError when a shard is truncated, not
+        what the manifest says, or reaches outside itself.
         """
-        folder = Path(path)
+        folder = local_folder(path)
         manifest = read_manifest(folder)
         if not manifest.shards:
             raise ValueError(f"data set {folder} has no finished shard yet; run the same collect command again")
@@ -182,8 +190,7 @@ class Dataset:
             raise ValueError(f"a stretch needs two frames within [0, {ref.frames}), found {found}")
         seen = slice(ref.start + start, ref.start + stop)
         done = slice(ref.start - ref.index + start, ref.start - ref.index + stop - 1)
-        file = self._file(ref.shard)
-        try:
+        with self._reading(ref.shard) as file:
             return Episode(
                 frames=file["frames"][seen],
                 actions=file["actions"][done],
@@ -196,19 +203,37 @@ class Dataset:
                 source=ref.source,
                 world=ref.world,
             )
-        except (OSError, RuntimeError) as error:
-            raise _damaged(self.folder / self.manifest.shards[ref.shard].file) from error
+
+    def fill(self, ref: EpisodeRef, start: int, out: NDArray[np.uint8]) -> NDArray[Any]:
+        """Write frames start, start + 1, … of an episode into `out` uint8 [T, H, W, 3], of any strides.
+
+        Returns the T-1 actions between them. Made for many threads at once: each unpacks for itself. Raises
+        ValueError when the stretch reaches beyond the episode, and when the shard's bytes are damaged.
+        """
+        if not 0 <= start <= start + len(out) <= ref.frames or not len(out):
+            raise ValueError(f"a stretch must lie in [0, {ref.frames}), found [{start}, {start + len(out)})")
+        chunks, actions = self._table(ref.shard)
+        first, done = ref.start + start, ref.start - ref.index + start
+        if chunks is None:
+            with self._reading(ref.shard) as file:
+                out[:] = file["frames"][first : first + len(out)]
+        else:
+            try:
+                chunks.fill(first, out)
+            except FileNotFoundError as error:
+                raise _missing(chunks.path) from error
+            except (ValueError, OSError) as error:
+                raise ValueError(f"shard {chunks.path} is damaged: {error}; {REMEDY}") from error
+        taken = actions[done : done + len(out) - 1]
+        return taken.astype(np.int64) if taken.dtype.kind in "iu" else taken
 
     def columns(self, shard: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Whole columns of one shard but `frames`, by name, as in the head of this file; see `EpisodeRef.start`.
 
         Raises ValueError when the shard's bytes are damaged.
         """
-        file = self._file(shard)
-        try:
+        with self._reading(shard) as file:
             return {name: np.asarray(file[name]) for name in names}
-        except (OSError, RuntimeError, KeyError) as error:
-            raise _damaged(self.folder / self.manifest.shards[shard].file) from error
 
     def verify(self) -> None:
         """Compare every shard with its sha256. Raises ValueError naming the first that differs."""
@@ -226,13 +251,36 @@ class Dataset:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_handles": {}}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_handles", "_tables", "_lock")}
 
-    def _file(self, index: int) -> h5py.File:
-        key = (os.getpid(), index)
-        if key not in self._handles:
-            self._handles[key] = _open_shard(self.folder / self.manifest.shards[index].file)
-        return self._handles[key]
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _handles={}, _tables={}, _lock=threading.RLock())
+
+    @contextmanager
+    def _reading(self, shard: int) -> Iterator[h5py.File]:
+        """The open file of a shard, for one thread at a time; of the open ones those used last stay open."""
+        key, path = (os.getpid(), shard), self.folder / self.manifest.shards[shard].file
+        with self._lock:
+            self._handles[key] = self._handles.pop(key, None) or _open_shard(path)
+            here = [key for key in self._handles if key[0] == os.getpid()]
+            for old in here[:-MOST_OPEN]:
+                self._handles.pop(old).close()
+            try:
+                yield self._handles[key]
+            except (OSError, RuntimeError, KeyError) as error:
+                raise _damaged(path) from error
+
+    def _table(self, shard: int) -> tuple[Chunks | None, NDArray[Any]]:
+        """Where a shard's frames lie, and its actions in few bytes; None where only HDF5 itself can read them."""
+        with self._lock:
+            if shard not in self._tables:
+                path = self.folder / self.manifest.shards[shard].file
+                with _open_shard(path) as file:
+                    try:
+                        self._tables[shard] = (Chunks.of(file, path), narrow(file["actions"][()]))
+                    except (OSError, RuntimeError, KeyError) as error:
+                        raise _damaged(path) from error
+            return self._tables[shard]
 
     def _refs(self, index: int) -> list[EpisodeRef]:
         shard, starts = self.manifest.shards[index], self._starts[index]
@@ -264,7 +312,7 @@ def verify_shards(folder: Path, manifest: Manifest) -> None:
             raise ValueError(f"shard {path} has sha256 {found[:12]}…, expected {shard.sha256[:12]}…; {REMEDY}")
 
 
-REMEDY = "copy the data set again, or delete the folder and record it again"
+REMEDY = "copy the data set again, or set the shard aside: dreamcade inspect DATASET --repair"
 
 
 def _missing(path: Path) -> FileNotFoundError:
@@ -278,6 +326,10 @@ def _damaged(path: Path) -> ValueError:
 def _open_shard(path: Path) -> h5py.File:
     if not path.is_file():
         raise _missing(path)
+    with path.open("rb") as begin:
+        head = begin.read(9)
+    if head.startswith(b"\x89HDF") and len(head) == 9 and head[8] > NEWEST_LAYOUT:
+        raise ValueError(f"shard {path} is of a newer kind of HDF5 ({head[8]}) than this version reads; update h5py")
     try:
         return h5py.File(path, "r", locking=False, rdcc_nbytes=4 << 20)
     except (OSError, RuntimeError, ValueError) as error:
@@ -345,51 +397,3 @@ def split_of(seed: int, game: str) -> str:
     digest = hashlib.sha256(f"{game}:{seed}".encode()).digest()
     place = int.from_bytes(digest[:8], "big") % 100
     return "train" if place < 90 else "validation" if place < 95 else "test"
-
-
-STRANGE_FILTERS = SAFE_FILTERS | {32000}  # lzf, which h5py brings
-MOST_TIMES = 2000  # deflate makes bytes 1032 times fewer at most; who claims more is not to be believed
-
-
-@contextmanager
-def stranger(path: Path) -> Iterator[dict[str, Any]]:
-    """The columns of an HDF5 file that others made, by their path in it, to be read slice by slice inside the `with`.
-
-    Raises ValueError when it is no HDF5 file, and when anything in it lies outside of it, is packed with
-    something that only other programs have, or claims to be far more than the file can hold.
-    """
-    try:
-        file = h5py.File(path, "r", locking=False)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as HDF5: it is truncated, damaged or something else") from error
-    columns: dict[str, Any] = {}
-
-    def look(name: str, link: Any) -> str | None:
-        """Note a column; the name of what is not in the file ends the walk, as h5py wants no exceptions here."""
-        thing = file[name] if isinstance(link, h5py.HardLink) else None
-        if thing is None or (isinstance(thing, h5py.Dataset) and (thing.is_virtual or thing.external)):
-            return name
-        if isinstance(thing, h5py.Dataset):
-            columns[name] = thing
-        return None
-
-    with file:
-        try:
-            if outside := file.visititems_links(look):
-                raise ValueError(f"{path}: '{outside}' points outside the file; do not use it")
-            for name, column in columns.items():
-                _check_strange(column, name, path)
-            yield columns
-        except (OSError, RuntimeError, KeyError) as error:
-            raise ValueError(f"{path} is truncated or damaged; copy it again") from error
-
-
-def _check_strange(column: h5py.Dataset, name: str, path: Path) -> None:
-    plan = column.id.get_create_plist()
-    filters = {plan.get_filter(index)[0] for index in range(plan.get_nfilters())}
-    if not filters <= STRANGE_FILTERS:
-        raise ValueError(f"{path}: '{name}' is packed with HDF5 filter {max(filters)}; repack it with gzip: h5repack")
-    chunk = int(np.prod(column.chunks or (1,))) * column.dtype.itemsize
-    claimed, held = column.size * column.dtype.itemsize, column.id.get_storage_size()
-    if chunk > MOST_CHUNK_BYTES or claimed > MOST_TIMES * (held + 65536):
-        raise ValueError(f"{path}: '{name}' claims {claimed / 1e9:.1f} GB and the file holds {held / 1e9:.1f}")

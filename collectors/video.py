@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from collectors.shards import stranger
+from collectors.strangers import stranger
 
 Frame = NDArray[np.uint8]
 

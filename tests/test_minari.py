@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete, Space
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Space
 from test_shards import make_dataset
 
 from app.cli import main
@@ -286,11 +286,40 @@ def test_other_observations_are_refused(tmp_path: Path, space: Box, shape: tuple
     assert not (tmp_path / "out").exists()
 
 
-def test_numbers_for_actions_are_refused(tmp_path: Path) -> None:
-    space, actions = Box(0, 255, (3, 20, 20), np.uint8), Box(-1, 1, (2,), np.float32)
-    seen = [np.zeros((30, 3, 20, 20), np.uint8)]
-    source = foreign(tmp_path / "m", seen, space, actions, [np.zeros((29, 2), np.float32)])
-    with pytest.raises(ValueError, match="has actions of kind Box; only single ids"):
+def test_numbers_for_actions_come_in_scaled(tmp_path: Path) -> None:
+    seen = [np.random.default_rng(0).integers(0, 255, (30, 3, 20, 20), np.uint8)]
+    acts = np.random.default_rng(1).uniform((-1, 0), (1, 4), (29, 2)).astype(np.float32)
+    for name, low, high in (("same", [-1, -1], [1, 1]), ("scaled", [-1, 0], [1, 4])):
+        pushed = acts if name == "scaled" else acts / np.float32(4)
+        space = Box(np.array(low, np.float32), np.array(high, np.float32))
+        source = foreign(tmp_path / name, seen, Box(0, 255, (3, 20, 20), np.uint8), space, [pushed])
+        done = import_minari(source, tmp_path / f"{name} out", replace(PONG, game="some-robot"))
+        assert (done.manifest.continuous, done.manifest.action_names) == (True, ("action 0", "action 1"))
+        assert any("scaled to [-1, 1]" in warning for warning in done.warnings) == (name == "scaled")
+        with Dataset.open(tmp_path / f"{name} out") as data:
+            found = data.read(data.episodes[0]).actions
+        expected = np.stack([acts[:, 0], acts[:, 1] / 2 - 1], 1) if name == "scaled" else pushed
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_numbers_for_actions_go_out_and_come_back(tmp_path: Path) -> None:
+    seen = [np.random.default_rng(0).integers(0, 255, (30, 3, 20, 20), np.uint8)]
+    acts = [np.random.default_rng(1).uniform(-1, 1, (29, 2)).astype(np.float32)]
+    source = foreign(tmp_path / "m", seen, Box(0, 255, (3, 20, 20), np.uint8), Box(-1, 1, (2,), np.float32), acts)
+    import_minari(source, tmp_path / "one", replace(PONG, game="some-robot"))
+    with Dataset.open(tmp_path / "one") as data:
+        place = export_minari(data, tmp_path / "out")
+    import_minari(place, tmp_path / "two", None)
+    assert read_manifest(tmp_path / "two") == read_manifest(tmp_path / "one")
+    with Dataset.open(tmp_path / "two") as data:
+        np.testing.assert_array_equal(data.read(data.episodes[0]).actions, acts[0])
+
+
+@pytest.mark.parametrize("space", [Box(-np.inf, np.inf, (2,), np.float32), MultiDiscrete([2, 3])])
+def test_actions_without_a_meaning_here_are_refused(tmp_path: Path, space: Space[Any]) -> None:
+    seen, acts = [np.zeros((30, 3, 20, 20), np.uint8)], [np.zeros((29, 2), space.dtype)]
+    source = foreign(tmp_path / "m", seen, Box(0, 255, (3, 20, 20), np.uint8), space, acts)
+    with pytest.raises(ValueError, match=r"has actions of kind .*; ids \(Discrete\) or bounded numbers \(Box\)"):
         import_minari(source, tmp_path / "out", PONG)
 
 

@@ -24,6 +24,7 @@ class Experiment:
     need not; random play is not measured to be better than mixed.
     across: share of the dynamics' windows in which a game ends and the next one begins. Recordings stop where
     a game is over; a dream does not, and without these it would go on into what no game ever shows.
+    weights: how often windows come from each data set, in their order; none: each by its size.
     augment: what is done to the frames that a learned tokenizer trains on. The other parts see tokens of frames as
     they are.
     """
@@ -36,6 +37,7 @@ class Experiment:
     seed: int = 0
     lam_behaviours: tuple[str, ...] = ("random",)
     across: float = 0.05
+    weights: tuple[float, ...] = ()
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -36,7 +35,7 @@ def _workers(text: str) -> int:
 @click.option("--frames", default=200_000, show_default=True, help="Transitions to record.")
 @click.option("--seed", "--first-level", "seed", default=0, show_default=True, help="Of the first episode; then + 1.")
 @click.option("--levels", default=0, help="How many seeds there are before the first comes again.  [default: no end]")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: saves/datasets/GAME]")
+@click.option("--out", help="Folder, or a URL such as s3://bucket/pong.  [default: saves/datasets/GAME]")
 @click.option("--behaviour", default="mix", show_default=True, help=WHO)
 @click.option("--workers", default="auto", show_default=True, help="Processes; the result does not depend on it.")
 @click.option("--engine", default="local", show_default=True, help="local, or ray for a cluster; nor on this.")
@@ -49,7 +48,7 @@ def collect(
     frames: int,
     seed: int,
     levels: int,
-    out: Path | None,
+    out: str | None,
     behaviour: str,
     workers: str,
     engine: str,
@@ -72,6 +71,7 @@ def collect(
     """
     from collectors.games import game_named
     from collectors.manifest import NAME, read_manifest
+    from collectors.remote import send, staging_folder
     from collectors.rollout import CollectConfig
     from collectors.rollout import collect as record
 
@@ -91,13 +91,16 @@ def collect(
     if behaviour == "human":
         from app.commands.by_hand import record_by_hand
 
-        record_by_hand(game_named(game, config.size, pool), out, frames=frames, seed=seed)
+        by_hand = staging_folder(out) if out else None
+        record_by_hand(game_named(game, config.size, pool), by_hand, frames=frames, seed=seed)
+        if by_hand and out and (by_hand / NAME).exists():
+            send(by_hand, out)
         return
     if "agent:" in behaviour:
         from collectors.agents import WARNING
 
         click.echo(f"note: {WARNING}", err=True)
-    folder = out or saves() / "datasets" / game_named(game).id
+    folder = staging_folder(out) if out else saves() / "datasets" / game_named(game).id
     finished = (folder / NAME).exists() and read_manifest(folder).complete
     bar = _Bar(quiet=finished)
     try:
@@ -108,10 +111,12 @@ def collect(
         sys.exit(130)
     finally:
         bar.close()
+    if out:
+        send(folder, out)
     state = "already complete" if finished else "complete"
     gone = f"; episodes dropped by hand: {len(manifest.dropped)}" if manifest.dropped else ""
     counts = f"{manifest.steps} transitions in {manifest.episodes} episodes"
-    click.echo(f"{folder}: {state}, {counts}, {manifest.game}{gone}")
+    click.echo(f"{out or folder}: {state}, {counts}, {manifest.game}{gone}")
 
 
 class _Bar:

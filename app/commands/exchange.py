@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset")
 @click.option("--format", "kind", type=click.Choice(["minari"]), default="minari", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of Minari data sets.  [default: saves/minari]")
 @click.option("--id", "name", default="", help="Name in Minari.  [default: dreamcade/GAME-v0]")
-def export(dataset: Path, kind: str, out: Path | None, name: str) -> None:
-    """Write the data set in folder DATASET in another format, without losing a pixel.
+def export(dataset: str, kind: str, out: Path | None, name: str) -> None:
+    """Write the data set in folder DATASET, or behind a URL, in another format without losing a pixel.
 
     Minari finds it where MINARI_DATASETS_PATH is the folder --out.
     """

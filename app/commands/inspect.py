@@ -17,22 +17,30 @@ MOST_EPISODES = 12  # with findings, that are listed
 
 
 @click.command()
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--verify", is_flag=True, help="Compare every shard with its sha256 first.")
+@click.option("--verify", is_flag=True, help="Compare every shard with its sha256 first and name those that differ.")
+@click.option("--repair", "mend", is_flag=True, help="Set damaged shards aside, into the folder damaged/ beside them.")
 @click.option("--sheet", type=click.Path(path_type=Path), help="Also write a PNG with frames of some episodes.")
 @click.option("--coverage/--no-coverage", default=True, show_default=True, help="Count different patches and states.")
 @click.option("--quality", is_flag=True, help="Look for frames that are black, frozen, of a menu, or cut.")
-def inspect(dataset: Path, as_json: bool, verify: bool, sheet: Path | None, coverage: bool, quality: bool) -> None:
-    """Say what is in the data set in folder DATASET."""
+def inspect(
+    dataset: str, as_json: bool, verify: bool, mend: bool, sheet: Path | None, coverage: bool, quality: bool
+) -> None:
+    """Say what is in the data set in folder DATASET, or behind a URL.
+
+    A recorded data set that was repaired becomes whole again by the command that recorded it.
+    """
     from collectors import inspection
     from collectors.coverage import coverage_of
     from collectors.shards import Dataset
 
+    if verify or mend:
+        _check(dataset, mend)
     with Dataset.open(dataset) as data:
-        if verify:
-            data.verify()
-        facts = inspection.inspect_dataset(data) | ({"verified": True} if verify else {})
+        facts = inspection.inspect_dataset(data) | ({"verified": True} if verify or mend else {})
+        if data.manifest.lost:
+            facts["lost"] = [shard.file for shard in data.manifest.lost]
         if coverage:
             with Bar("coverage", "frame") as bar:
                 facts["coverage"] = coverage_of(data, bar.show).to_json()
@@ -48,6 +56,20 @@ def inspect(dataset: Path, as_json: bool, verify: bool, sheet: Path | None, cove
             click.echo(line)
 
 
+def _check(dataset: str, mend: bool) -> None:
+    """Compare every shard with its sha256; damaged ones are an error, or with `mend` set aside."""
+    from collectors.remote import folder_of, is_remote, local_folder
+    from collectors.verify import check_dataset, repair
+
+    if mend and is_remote(dataset):
+        raise ValueError(f"{dataset} is repaired where it lies; copy the damaged shards there again")
+    folder = folder_of(dataset) if mend else local_folder(dataset)
+    if mend:
+        for damage in repair(folder):
+            click.echo(f"set aside: {damage}", err=True)
+    check_dataset(folder)
+
+
 def _lines(facts: dict[str, Any]) -> Iterator[str]:
     """All that is known, for a person."""
     yield from _head(facts)
@@ -59,8 +81,9 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
         if facts["actions"]:
             yield "actions:"
             yield from _histogram(facts["actions"], facts["steps"])
-    for name, row in facts.get("controls", {}).items():
-        yield f"  {name:<14} {row['mean']:+.3f} on average, ± {row['std']:.3f}"
+    if facts["controls"]:
+        yield "actions, mean and spread:"
+        yield from (f"  {name:<18} {row['mean']:+6.2f}  ± {row['std']:.2f}" for name, row in facts["controls"].items())
     if facts["latents"]:
         yield "latent actions:"
         yield from _histogram(facts["latents"], facts["steps"])
@@ -94,6 +117,8 @@ def _head(facts: dict[str, Any]) -> Iterator[str]:
         yield f"note: {note}"
     if facts["dropped"]["episodes"]:
         yield "dropped by hand: episodes {episodes}, transitions {steps}".format(**facts["dropped"])
+    if facts.get("lost"):
+        yield f"damaged and set aside: {', '.join(facts['lost'])}; the same collect command records them again"
 
 
 def _duration(seconds: float) -> str:
