@@ -177,6 +177,7 @@ ROWS: tuple[Game, ...] = (
     _gymnasium("Pendulum-v1", ("torque",), 20.0, continuous=True),
 )
 GAMES: dict[str, Game] = {row.id: row for row in ROWS}
+FOR_TWO = {"combat", "joust", "maze_craze", "warlords"}  # nobody can play these alone: ALE ends the process
 PREFIXES = {"ale": "atari", "dm_control": "control", "gym": "gymnasium"}  # other words for families
 
 
@@ -195,7 +196,7 @@ def game_ids(family: str | None = None) -> tuple[str, ...]:
 def _cartridges() -> tuple[str, ...]:
     from ale_py import roms
 
-    return tuple(roms.get_all_rom_ids())
+    return tuple(rom for rom in roms.get_all_rom_ids() if rom not in FOR_TWO)
 
 
 def families() -> tuple[str, ...]:
@@ -253,7 +254,7 @@ def _generic(rom: str) -> Game:
     """The row of any Atari game: the emulator is asked for its action names."""
     from collectors.atari import minimal_action_names
 
-    words = [word.capitalize() for word in rom.split("_")]
+    words = rom.title().split("_")
     return Game(
         id=rom,
         native=f"ALE/{''.join(words)}-v5",

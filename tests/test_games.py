@@ -196,6 +196,7 @@ def test_names(name: str, found: str) -> None:
         ("coinrum", "unknown game 'coinrum'; did you mean coinrun"),
         ("walkerwlk", "did you mean walker-walk"),
         ("procgen:pong", "unknown game 'procgen:pong'; "),
+        ("maze_craze", "unknown game 'maze_craze'; "),
         ("nes:mario", "unknown family 'nes' in 'nes:mario'; known: atari, control, gymnasium, procgen"),
     ],
 )
@@ -207,6 +208,7 @@ def test_unknown_names(name: str, message: str) -> None:
 def test_every_game_has_a_name_of_its_own() -> None:
     ids = [known for family in families() for known in game_ids(family)]
     assert len(ids) == len(set(ids)) == len(game_ids()) > 120
+    assert len(game_ids("atari")) == 104
     assert len({"".join(filter(str.isalnum, known)) for known in ids}) == len(ids)
     assert set(MAKERS) == set(families())
     assert len([row for row in ROWS if row.maker == "procgen"]) == 16
