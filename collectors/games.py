@@ -15,6 +15,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from collectors.cartridges import action_names
+
 Size = tuple[int, int]
 Action: TypeAlias = "int | NDArray[np.float32]"
 """An id, or float32 [A] with every number in [-1, 1]."""
@@ -251,9 +253,12 @@ def check_size(size: Size) -> None:
 
 
 def _generic(rom: str) -> Game:
-    """The row of any Atari game: the emulator is asked for its action names."""
-    from collectors.atari import minimal_action_names
+    """The row of any Atari game. A cartridge that the table of actions does not know is asked."""
+    names = action_names(rom)
+    if names is None:
+        from collectors.atari import minimal_action_names
 
+        names = minimal_action_names(rom)
     words = rom.title().split("_")
     return Game(
         id=rom,
@@ -262,5 +267,5 @@ def _generic(rom: str) -> Game:
         title=" ".join(words),
         height=DEFAULT_SIZE[0],
         width=DEFAULT_SIZE[1],
-        action_names=minimal_action_names(rom),
+        action_names=names,
     )
