@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from app.places import saves
+
+if TYPE_CHECKING:
+    from collectors.rollout import CollectConfig
 
 WHO = "random, sticky, scripted, novelty, agent:WHICH, human, mix, or shares: random:1,sticky:3"
 
@@ -69,11 +72,7 @@ def collect(
       dreamcade collect pong --behaviour agent:my_players.py:clever
       dreamcade collect pong --behaviour human
     """
-    from collectors.games import game_named
-    from collectors.manifest import NAME, read_manifest
-    from collectors.remote import send, staging_folder
     from collectors.rollout import CollectConfig
-    from collectors.rollout import collect as record
 
     config = CollectConfig(
         game=game,
@@ -89,18 +88,37 @@ def collect(
         workers=_workers(workers),
     )
     if behaviour == "human":
-        from app.commands.by_hand import record_by_hand
+        _by_hand(config, out)
+    else:
+        _by_machine(config, out)
 
-        by_hand = staging_folder(out) if out else None
-        record_by_hand(game_named(game, config.size, pool), by_hand, frames=frames, seed=seed)
-        if by_hand and out and (by_hand / NAME).exists():
-            send(by_hand, out)
-        return
-    if "agent:" in behaviour:
+
+def _by_hand(config: CollectConfig, out: str | None) -> None:
+    """A person plays and is recorded."""
+    from app.commands.by_hand import record_by_hand
+    from collectors.games import game_named
+    from collectors.manifest import NAME
+    from collectors.remote import send, staging_folder
+
+    folder = staging_folder(out) if out else None
+    game = game_named(config.game, config.size, config.pooled)
+    record_by_hand(game, folder, frames=config.frames, seed=config.seed)
+    if folder and out and (folder / NAME).exists():
+        send(folder, out)
+
+
+def _by_machine(config: CollectConfig, out: str | None) -> None:
+    """Players of our own, or agents, are recorded; or the recording in the folder goes on."""
+    from collectors.games import game_named
+    from collectors.manifest import NAME, read_manifest
+    from collectors.remote import send, staging_folder
+    from collectors.rollout import collect as record
+
+    if "agent:" in config.behaviour:
         from collectors.agents import WARNING
 
         click.echo(f"note: {WARNING}", err=True)
-    folder = staging_folder(out) if out else saves() / "datasets" / game_named(game).id
+    folder = staging_folder(out) if out else saves() / "datasets" / game_named(config.game).id
     finished = (folder / NAME).exists() and read_manifest(folder).complete
     bar = _Bar(quiet=finished)
     try:
