@@ -9,7 +9,8 @@ All of it is told from pixels alone, so the words mean no more than this:
     cut      the whole picture changes at once, far more than it does around that moment, and does not change back
 
 A game that waits for the player looks frozen, one that waits and blinks looks like a menu, and a door into another
-room looks like a cut. A title screen that scrolls, or plays a demonstration, looks like play and is not found.
+room looks like a cut. A title screen that scrolls, or plays a demonstration, looks like play and is not found; nor is
+a new game that begins with nearly the picture on which the last one ended.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
         yield from _histogram(facts["latents"], facts["steps"])
     if facts.get("coverage"):
         yield "coverage:"
-        yield from _coverage(facts["coverage"])
+        yield from _coverage(facts["coverage"], bool(facts["controls"]))
     if "quality" in facts:
         yield "quality:"
         yield from _quality(facts["quality"])
@@ -155,7 +155,7 @@ def _histogram(counts: dict[str, int], steps: int) -> Iterator[str]:
         yield f"  {name:<{wide}} {100 * count / steps:5.1f} %  {click.style(bar, fg='cyan')}".rstrip()
 
 
-def _coverage(found: dict[str, Any]) -> Iterator[str]:
+def _coverage(found: dict[str, Any], numbers: bool) -> Iterator[str]:
     about = "" if found["exact"] else "about "
     yield (
         f"  {about}{found['patches']:,} different patches of 8x8, {found['coarse_states']:,} coarse states,"
@@ -165,7 +165,8 @@ def _coverage(found: dict[str, Any]) -> Iterator[str]:
     yield f"  {about}{found['distinct_frames']:,} different frames of {found['frames']:,}; {share}"
     if found["actions"] > 1:
         even = f"{found['action_perplexity']:.1f} of {found['actions']}"
-        yield f"  actions are as balanced as if {even} were pressed equally often"
+        what = "ranges of each number were reached" if numbers else "were pressed"
+        yield f"  actions are as balanced as if {even} {what} equally often"
 
 
 def _quality(found: dict[str, Any]) -> Iterator[str]:
