@@ -118,7 +118,7 @@ def _loaded(which: str, actions: Actions) -> Begin:
         if not path.is_file():
             raise FileNotFoundError(f"agent file not found: {which}; expected {FORMS}")
         if actions.continuous:
-            raise ValueError(f"agent {which} is a network that chooses among ids; here an action is {actions.size} numbers")
+            raise ValueError(f"agent {which} is a network that gives ids; here an action is {actions.size} numbers")
         network = (_stable_baselines if path.suffix == ".zip" else _torchscript)(path, actions.size)
 
         def begin() -> tuple[Callable[[Frame], None], Play]:

@@ -134,9 +134,7 @@ def weights_of(text: str, game: Game) -> dict[str, float]:
             found[name] = weight
     for name in found:
         if name == HUMAN:
-            raise ValueError(
-                f"'{HUMAN}' plays in a window and alone; use --behaviour {HUMAN}, and other folders for others"
-            )
+            raise ValueError(f"'{HUMAN}' plays alone, in a window: --behaviour {HUMAN}, with an --out of its own")
         if name == novelty.NAME:
             found[name] /= novelty.SHARE
         else:

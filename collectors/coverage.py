@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from collectors.cells import Grid, cells
 from collectors.episode import Episode
-from collectors.fingerprints import Distinct, fingerprints
+from collectors.fingerprints import Distinct, fingerprints, patch_fingerprints
 from collectors.shards import Dataset
 
 Progress = Callable[[int, int], None]
 
-PATCH = 8  # pixels
 COARSE = Grid(rows=8, columns=11, levels=8)
 FINE = Grid(rows=21, columns=16, levels=16)
 RANGES = 8  # of a number in [-1, 1], to count how evenly it is used
@@ -110,24 +109,6 @@ def _pressed(actions: NDArray[Any], count: int) -> NDArray[np.int64]:
         return np.bincount(actions, minlength=count)[None]
     ranges = np.clip(((actions + 1) * (RANGES / 2)).astype(np.int64), 0, RANGES - 1)
     return np.stack([np.bincount(column, minlength=RANGES) for column in ranges.T])
-
-
-def patch_fingerprints(frames: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Fingerprints of the patches of frames uint8 [T, H, W, 3]; of those that stay from frame to frame only one.
-
-    Frames that are no multiple of a patch are filled up with black at the right and at the bottom.
-    """
-    count, height, width, _ = frames.shape
-    down, across = -height % PATCH, -width % PATCH
-    if down or across:
-        frames = np.pad(frames, ((0, 0), (0, down), (0, across), (0, 0)))
-    tall, wide = (height + down) // PATCH, (width + across) // PATCH
-    blocks = frames.reshape(count, tall, PATCH, wide, PATCH * 3).transpose(0, 1, 3, 2, 4)
-    rows = np.ascontiguousarray(blocks).reshape(count, tall * wide, PATCH * PATCH * 3)
-    words = rows.view(np.uint64)
-    changed = np.ones(words.shape[:2], np.bool_)
-    changed[1:] = (words[1:] != words[:-1]).any(axis=-1)
-    return fingerprints(rows[changed])
 
 
 def coverage_of(dataset: Dataset, progress: Progress | None = None) -> Coverage:

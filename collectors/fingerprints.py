@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 WORD = 8  # bytes
+PATCH = 8  # pixels
 ROOM = 1 << 17  # fingerprints that a count holds before it goes over to a sample
 STIR, SETTLE = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)  # odd, so that no two products are equal
 
@@ -36,6 +37,24 @@ def fingerprints(rows: NDArray[np.uint8]) -> NDArray[np.uint64]:
 def _keys(words: int) -> NDArray[np.uint64]:
     """An odd number for each place in a row."""
     return np.random.default_rng(words).integers(2**63, size=words, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+
+
+def patch_fingerprints(frames: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Fingerprints of the patches of frames uint8 [T, H, W, 3]; of those that stay from frame to frame only one.
+
+    Frames that are no multiple of a patch are filled up with black at the right and at the bottom.
+    """
+    count, height, width, _ = frames.shape
+    down, across = -height % PATCH, -width % PATCH
+    if down or across:
+        frames = np.pad(frames, ((0, 0), (0, down), (0, across), (0, 0)))
+    tall, wide = (height + down) // PATCH, (width + across) // PATCH
+    blocks = frames.reshape(count, tall, PATCH, wide, PATCH * 3).transpose(0, 1, 3, 2, 4)
+    rows = np.ascontiguousarray(blocks).reshape(count, tall * wide, PATCH * PATCH * 3)
+    words = rows.view(np.uint64)
+    changed = np.ones(words.shape[:2], np.bool_)
+    changed[1:] = (words[1:] != words[:-1]).any(axis=-1)
+    return fingerprints(rows[changed])
 
 
 class Distinct:

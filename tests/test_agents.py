@@ -20,6 +20,8 @@ from collectors.games import PONG, game_named
 from collectors.rollout import CollectConfig, collect, play_episode
 from collectors.shards import Dataset
 
+BREAKOUT = game_named("breakout")
+
 CODE = '''
 def upward(frame, rng):
     """RIGHT, which is up in Pong."""
@@ -85,7 +87,7 @@ def test_a_function_of_a_module_plays(players: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_share_of_decisions_is_left_to_chance(players: Path) -> None:
-    agent = Agent(f"{players}:upward", 6)
+    agent = Agent(f"{players}:upward", PONG)
     agent.reset(np.random.default_rng(0))
     moves = np.array([agent.act(seen(grey(0))) for _ in range(20_000)])
     held = NOISE * 4.5 / (NOISE * 4.5 + 1 - NOISE)
@@ -122,7 +124,7 @@ def test_weights_of_agents(players: Path) -> None:
 
 
 def test_a_network_sees_four_small_grey_frames_older_first(tmp_path: Path) -> None:
-    agent = Agent(str(network(tmp_path / "net.pt", Newest())), 4)
+    agent = Agent(str(network(tmp_path / "net.pt", Newest())), BREAKOUT)
     agent.reset(np.random.default_rng(0))
     agent._look(grey(200))  # an episode begins with its first frame, four times
     np.testing.assert_array_equal(agent._play(grey(200), agent._rng), 0)
@@ -147,9 +149,9 @@ class Corner(torch.nn.Module):
 
 
 def test_a_network_gets_plain_pixel_values(tmp_path: Path) -> None:
-    frame = play_episode(game_named("breakout"), "sticky", 0, 3).frames[-1]
+    frame = play_episode(BREAKOUT, "sticky", 0, 3).frames[-1]
     small = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), (84, 84), interpolation=cv2.INTER_AREA)
-    agent = Agent(str(network(tmp_path / "net.pt", Corner(float(small[0, 0])))), 4)
+    agent = Agent(str(network(tmp_path / "net.pt", Corner(float(small[0, 0])))), BREAKOUT)
     agent.reset(np.random.default_rng(0))
     agent._look(frame)
     assert agent._play(frame, agent._rng) == 1
@@ -160,15 +162,15 @@ def test_a_network_gets_plain_pixel_values(tmp_path: Path) -> None:
 def test_networks_that_do_not_fit(tmp_path: Path) -> None:
     fits = network(tmp_path / "net.pt", Newest())
     with pytest.raises(ValueError, match=r"must take a float32 \[1, 4, 84, 84\] and give \[1, 6\], found \[1, 4\]"):
-        Agent(str(fits), 6)
+        Agent(str(fits), PONG)
     other = network(tmp_path / "linear.pt", torch.nn.Linear(7, 4))
     with pytest.raises(ValueError, match=r"linear.pt must take a float32 .*; it fails: ") as caught:
-        Agent(str(other), 4)
+        Agent(str(other), BREAKOUT)
     assert "\n" not in str(caught.value)
     weights = tmp_path / "weights.pt"
     torch.save({"weight": torch.ones(3)}, weights)
     with pytest.raises(ValueError, match=r"weights.pt is not TorchScript .*; write it with torch.jit.save"):
-        Agent(str(weights), 4)
+        Agent(str(weights), BREAKOUT)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("stable_baselines3") is not None, reason="the package is there")

@@ -11,9 +11,9 @@ from test_shards import make_dataset
 
 from collectors import coverage as coverage_module
 from collectors.cells import GREY, Grid, cells, fitting_grid, grids
-from collectors.coverage import COARSE, FINE, PATCH, Counter, coverage_of, patch_fingerprints
+from collectors.coverage import COARSE, FINE, Counter, coverage_of
 from collectors.episode import Episode
-from collectors.fingerprints import Distinct, fingerprints
+from collectors.fingerprints import PATCH, Distinct, fingerprints, patch_fingerprints
 from collectors.games import game_named
 from collectors.rollout import play_episode
 from collectors.shards import Dataset

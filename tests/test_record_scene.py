@@ -261,4 +261,4 @@ def test_without_a_display(tmp_path: Path, capsys: pytest.CaptureFixture[str], m
 def test_a_person_is_not_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, _, err = run(capsys, "collect", "pong", "--behaviour", "human:1,sticky:2", "--out", tmp_path / "mine")
     assert status == 2
-    assert "'human' plays alone, in a window: --behaviour human, and a folder of its own with --out" in err
+    assert "'human' plays alone, in a window: --behaviour human, with an --out of its own" in err

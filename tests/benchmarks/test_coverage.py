@@ -1,11 +1,13 @@
 """Does seeking the new show more of a game than holding random keys, at the same number of frames?
 
 Not part of the default run: pytest -m benchmark tests/benchmarks/test_coverage.py -s
-More seeds or frames: DREAMCADE_SEEDS=5 DREAMCADE_FRAMES=20000
+More seeds or frames: DREAMCADE_SEEDS=5 DREAMCADE_FRAMES=20000. With DREAMCADE_DATA=FOLDER recordings are kept there, and
+what was recorded before is only counted.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from pathlib import Path
@@ -18,7 +20,7 @@ from collectors.games import game_named
 from collectors.rollout import CollectConfig, collect
 from collectors.shards import Dataset
 
-FRAMES = int(os.environ.get("DREAMCADE_FRAMES", "12000"))
+FRAMES = int(os.environ.get("DREAMCADE_FRAMES", "10000"))
 SEEDS = int(os.environ.get("DREAMCADE_SEEDS", "3"))
 PLAYERS = ("random", "sticky", "novelty")
 COUNTS = ("patches", "coarse_states", "states", "distinct_frames")
@@ -26,13 +28,13 @@ SHOWN = (*COUNTS, "action_perplexity", "still")
 
 
 def recorded(folder: Path, game: str, behaviour: str, seed: int) -> tuple[Coverage, float]:
-    """Coverage of a recording, and its steps a second."""
-    began = time.perf_counter()
+    """Coverage of a recording, and its steps a second; nan if it was there before."""
+    began, there = time.perf_counter(), folder.exists()
     collect(CollectConfig(game=game, behaviour=behaviour, frames=FRAMES, seed=seed * 10_000, workers=1), folder)
     took = time.perf_counter() - began
     with Dataset.open(folder) as data:
         assert data.manifest.steps == FRAMES
-        return coverage_of(data), FRAMES / took
+        return coverage_of(data), math.nan if there else FRAMES / took
 
 
 @pytest.mark.benchmark
@@ -42,8 +44,9 @@ def test_novelty_shows_more_than_sticky(game: str, tmp_path: Path) -> None:
         game_named(game)
     except ValueError as problem:
         pytest.skip(str(problem))
+    root = Path(os.environ.get("DREAMCADE_DATA", tmp_path))
     found = {
-        (player, seed): recorded(tmp_path / f"{player}-{seed}", game, player, seed)
+        (player, seed): recorded(root / f"{game}-{player}-{seed}-{FRAMES}", game, player, seed)
         for player in PLAYERS
         for seed in range(SEEDS)
     }
