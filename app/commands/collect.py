@@ -6,11 +6,15 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from app.places import saves
+
+if TYPE_CHECKING:
+    from collectors.manifest import Manifest
+    from collectors.rollout import CollectConfig
 
 WHO = "random, sticky, scripted, novelty, agent:WHICH, human, mix, or shares: random:1,sticky:3"
 
@@ -89,15 +93,8 @@ def collect(
         engine=engine,
         workers=_workers(workers),
     )
-    if behaviour == "human":
-        from app.commands.by_hand import record_by_hand
-
-        record_by_hand(game_named(game, config.size, pool), out, frames=frames, seed=seed)
+    if _played_by_hand(config, out):
         return
-    if "agent:" in behaviour:
-        from collectors.agents import WARNING
-
-        click.echo(f"note: {WARNING}", err=True)
     folder = out or saves() / "datasets" / game_named(game).id
     finished = (folder / NAME).exists() and read_manifest(folder).complete
     bar = _Bar(quiet=finished)
@@ -109,10 +106,30 @@ def collect(
         sys.exit(130)
     finally:
         bar.close()
+    click.echo(_summary(folder, manifest, finished))
+
+
+def _played_by_hand(config: CollectConfig, out: Path | None) -> bool:
+    """Whether a person plays, who has then done so. Before an agent plays there is a word of warning."""
+    if config.behaviour == "human":
+        from app.commands.by_hand import record_by_hand
+        from collectors.games import game_named
+
+        game = game_named(config.game, config.size, config.pooled)
+        record_by_hand(game, out, frames=config.frames, seed=config.seed)
+        return True
+    if "agent:" in config.behaviour:
+        from collectors.agents import WARNING
+
+        click.echo(f"note: {WARNING}", err=True)
+    return False
+
+
+def _summary(folder: Path, manifest: Manifest, finished: bool) -> str:
     state = "already complete" if finished else "complete"
     gone = f"; episodes dropped by hand: {len(manifest.dropped)}" if manifest.dropped else ""
     counts = f"{manifest.steps} transitions in {manifest.episodes} episodes"
-    click.echo(f"{folder}: {state}, {counts}, {manifest.game}{gone}")
+    return f"{folder}: {state}, {counts}, {manifest.game}{gone}"
 
 
 class _Bar:
