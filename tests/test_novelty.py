@@ -22,7 +22,7 @@ from collectors.rollout import CollectConfig, Task, collect, play_episode, play_
 from collectors.shards import Dataset
 
 MONTEZUMA = game_named("montezuma_revenge")
-SMALL = {"game": "breakout", "behaviour": "novelty", "frames": 620, "episode_frames": 60, "shard_frames": 100}
+SMALL = {"game": "breakout", "behaviour": "novelty", "frames": 380, "episode_frames": 40, "shard_frames": 70}
 
 
 class Watched(AtariGame):
@@ -108,7 +108,7 @@ def test_workers_do_not_change_a_byte(recorded: Path, tmp_path: Path) -> None:
     collect(CollectConfig(**SMALL, workers=2), tmp_path / "two")
     assert digests(tmp_path / "two") == digests(recorded)
     with Dataset.open(recorded) as data:
-        assert data.manifest.steps == 620
+        assert data.manifest.steps == 380
         assert Counter(ref.seed for ref in data.episodes).keys() == {0, 1, 2}
         data.verify()
 
@@ -151,7 +151,7 @@ def test_dropped_episodes_are_not_played_again(tmp_path: Path, recorded: Path, m
     drop_episodes(tmp_path / "cut", [last])
     collect(CollectConfig(**SMALL, workers=1), tmp_path / "cut")
     with Dataset.open(tmp_path / "cut") as cut, Dataset.open(recorded) as whole:
-        assert cut.manifest.recorded_steps == 620
+        assert cut.manifest.recorded_steps == 380
         kept = [whole.read(ref).actions.tolist() for ref in whole.episodes]
         del kept[sum(shard.episodes for shard in written) - 1]
         assert [cut.read(ref).actions.tolist() for ref in cut.episodes] == kept
@@ -239,7 +239,7 @@ def test_mixes() -> None:
 
 
 def test_a_mix_is_recorded_the_same_by_any_number_of_workers(tmp_path: Path) -> None:
-    mix = {**SMALL, "behaviour": "random:1,sticky:1,novelty:6", "frames": 700}
+    mix = {**SMALL, "behaviour": "random:1,sticky:1,novelty:6", "frames": 400}
     for workers in (1, 2):
         collect(CollectConfig(**mix, workers=workers), tmp_path / str(workers))
     assert digests(tmp_path / "1") == digests(tmp_path / "2")

@@ -1,8 +1,8 @@
 """Does seeking the new show more of a game than holding random keys, at the same number of frames?
 
 Not part of the default run: pytest -m benchmark tests/benchmarks/test_coverage.py -s
-More seeds or frames: DREAMCADE_SEEDS=5 DREAMCADE_FRAMES=20000. With DREAMCADE_DATA=FOLDER recordings are kept there, and
-what was recorded before is only counted.
+More seeds or frames: DREAMCADE_SEEDS=5 DREAMCADE_FRAMES=20000. With DREAMCADE_DATA=FOLDER recordings are kept there,
+and what was recorded before is only counted.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def test_novelty_shows_more_than_sticky(game: str, tmp_path: Path) -> None:
             some = values[name, player]
             line += f"{np.mean(some):>13.6g} ({min(some):.6g} to {max(some):.6g})".rjust(30)
         print(line)
-    rates = {player: np.mean([found[player, seed][1] for seed in range(SEEDS)]) for player in PLAYERS}
+    rates = {player: np.nanmean([found[player, seed][1] for seed in range(SEEDS)]) for player in PLAYERS}
     print(f"{'steps a second':<18}" + "".join(f"{rates[player]:>30.0f}" for player in PLAYERS))
     for name in ("patches", "states"):
         assert min(values[name, "novelty"]) > max(values[name, "sticky"]), name
