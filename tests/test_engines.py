@@ -20,8 +20,9 @@ import pytest
 from collectors import engines
 from collectors.engines import Here, Part, Processes, engine_named
 from collectors.episode import Episode
+from collectors.games import game_named
 from collectors.machines import installed
-from collectors.rollout import CollectConfig, collect
+from collectors.rollout import CollectConfig, Task, _play_tasks, collect
 from collectors.shards import Packed, pack_shard
 
 ROOT = Path(__file__).parent.parent
@@ -159,8 +160,8 @@ def test_a_ray_cluster_records_the_same_bytes(tmp_path: Path) -> None:
             assert digests(tmp_path / f"{game}-{other}") == expected, other
     cluster = engine_named("ray", 2)
     try:
-        failed = cluster.play(fail)
-        with pytest.raises(ValueError, match=r"^no such thing$"):
+        failed = cluster.play(partial(_play_tasks, game_named("pong"), "lazy", (Task(0, 0),), 10))
+        with pytest.raises(ValueError, match=r"^unknown behaviour 'lazy'; known"):
             failed.steps()
     finally:
         cluster.close()
