@@ -142,8 +142,13 @@ def collect(config: CollectConfig, out: Path, progress: Progress | None = None) 
     with only_writer(out):
         remove_drafts(out)
 
-        def again(seed: int, most: int) -> Episode:
-            return play_episode(game, config.behaviour, seed, min(most, config.episode_frames))
+        def again(seed: int, before: int, most: int) -> Episode:
+            task, skip = (Task(seed, before), 0) if config.levels else (Task(seed, 0), before)
+            played = play_task(game, config.behaviour, task, config.episode_frames)
+            episode = next(islice(played, skip, None), None)
+            if episode is None:
+                raise ValueError(f"seed {seed} has no {before + 1} episodes, a lost shard had; choose another --out")
+            return _cut(episode, most)
 
         manifest = record_again(_continue_from(planned, out), out, again)
         if manifest.complete:

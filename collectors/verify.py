@@ -1,14 +1,16 @@
 """Damaged shards: found, named, set aside, and recorded again by the command that made them.
 
 A damaged shard is moved into `damaged/` beside the others and never deleted. The manifest then remembers it as lost:
-what it held and from which seeds. As an episode follows from its seed alone, the command that recorded the set plays
-the same episodes once more into a shard of the same name, and the set is what it was, byte for byte.
+what it held, from which seeds, and where it was. As an episode follows from its seed, and from how many of that seed
+came before, the command that recorded the set plays the same episodes once more into a shard of the same name; it
+takes its place again where its bytes are those that were lost.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,14 +18,14 @@ from pathlib import Path
 from collectors.drafts import only_writer, publish, remove_drafts
 from collectors.episode import Episode
 from collectors.manifest import NAME, Manifest, ShardInfo, read_manifest
-from collectors.shards import Dataset, verify_shards, write_shard
+from collectors.shards import Dataset, pack_shard, publish_shard, verify_shards
 
 ASIDE = "damaged"
 MOST_NAMED = 5
 
 Progress = Callable[[int, int], None]
-Play = Callable[[int, int], Episode]
-"""The seed of an episode and its most transitions → the episode."""
+Play = Callable[[int, int, int], Episode]
+"""The seed of an episode, how many episodes of that seed came before it, and its most transitions → the episode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +97,12 @@ def repair(folder: Path, progress: Progress | None = None) -> list[Damage]:
             return []
         for damage in damaged:
             _set_aside(folder, damage.shard.file)
-        lost = tuple(damage.shard for damage in damaged)
-        kept = _numbered(shard for shard in manifest.shards if shard not in lost)
+        gone = {shard.file for shard in (*manifest.lost, *(damage.shard for damage in damaged))}
+        order = _as_recorded(manifest)
+        lost = tuple(shard for shard in order if shard.file in gone)
+        kept = _numbered(shard for shard in order if shard.file not in gone)
         planned = manifest.complete and manifest.recorded_steps == manifest.frames_requested
-        repaired = replace(
-            manifest, shards=kept, lost=(*manifest.lost, *lost), complete=manifest.complete and not planned
-        )
+        repaired = replace(manifest, shards=kept, lost=lost, complete=manifest.complete and not planned)
         publish(folder / NAME, repaired.to_json().encode())
     return damaged
 
@@ -111,29 +113,53 @@ def record_again(manifest: Manifest, folder: Path, play: Play) -> Manifest:
     For the process that holds the folder's lock. Raises ValueError when other play comes out than there was.
     """
     while manifest.lost:
-        shard = manifest.lost[0]
-        written = write_shard(folder, int(Path(shard.file).stem), _played_again(shard, play), shard.first_episode)
-        shards = _numbered(sorted((*manifest.shards, written), key=lambda one: one.seeds))
-        manifest = replace(manifest, shards=shards, lost=manifest.lost[1:])
+        order = _as_recorded(manifest)
+        missing = {shard.file for shard in manifest.lost}
+        place = next(place for place, shard in enumerate(order) if shard.file in missing)
+        shard, before = order[place], Counter(seed for earlier in order[:place] for seed in earlier.seeds)
+        packed = pack_shard(_played_again(shard, before, play))
+        if packed.info.sha256 != shard.sha256:
+            advice = "it stays set aside; record into another --out"
+            raise ValueError(f"{shard.file} played again has other bytes than were recorded; {advice}")
+        publish_shard(folder, int(Path(shard.file).stem), packed, 0)
+        missing.remove(shard.file)
         manifest = replace(
-            manifest, complete=not manifest.lost and manifest.recorded_steps == manifest.frames_requested
+            manifest,
+            shards=_numbered(one for one in order if one.file not in missing),
+            lost=tuple(one for one in order if one.file in missing),
         )
+        complete = not missing and manifest.recorded_steps == manifest.frames_requested
+        manifest = replace(manifest, complete=complete)
         publish(folder / NAME, manifest.to_json().encode())
     return manifest
 
 
-def _played_again(shard: ShardInfo, play: Play) -> Sequence[Episode]:
+def _played_again(shard: ShardInfo, before: Counter[int], play: Play) -> Sequence[Episode]:
     """The episodes of a lost shard; its last one may have been cut, so that the transitions came out as asked."""
     episodes, left = list[Episode](), shard.steps
     for seed in shard.seeds:
         if left:
-            episodes.append(play(seed, left))
+            episodes.append(play(seed, before[seed], left))
+            before[seed] += 1
             left -= episodes[-1].steps
     if left or len(episodes) != shard.episodes:
         found = f"{shard.steps - left} transitions in {len(episodes)} episodes"
         expected = f"{shard.steps} in {shard.episodes}"
         raise ValueError(f"{shard.file} played again has {found}, it held {expected}; record into another --out")
     return episodes
+
+
+def _as_recorded(manifest: Manifest) -> tuple[ShardInfo, ...]:
+    """All shards in their order, lost ones where they were: a lost one knows the number of its first episode."""
+    waiting, order = sorted(manifest.lost, key=lambda shard: shard.first_episode), list[ShardInfo]()
+    reached = 0
+    for shard in manifest.shards:
+        while waiting and waiting[0].first_episode <= reached:
+            order.append(waiting.pop(0))
+            reached += order[-1].episodes
+        order.append(shard)
+        reached += shard.episodes
+    return _numbered([*order, *waiting])
 
 
 def _numbered(shards: Iterable[ShardInfo]) -> tuple[ShardInfo, ...]:

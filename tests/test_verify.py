@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import pytest
@@ -185,6 +186,53 @@ def test_other_play_is_not_passed_off_as_what_was_lost(folder: Path) -> None:
     message = r"00001.h5 played again has 40 transitions in 2 episodes, it held 41 in 2; record into another --out"
     with pytest.raises(ValueError, match=message):
         collect(CollectConfig(**SIX, workers=1), folder)
+
+
+def test_play_of_other_bytes_is_not_passed_off_either(folder: Path) -> None:
+    flip(folder / "00001.h5")
+    repair(folder)
+    found = json.loads((folder / NAME).read_text())
+    found["lost"][0]["sha256"] = "0" * 64
+    (folder / NAME).write_text(json.dumps(found))
+    before = contents(folder)
+    message = r"00001.h5 played again has other bytes than were recorded; it stays set aside; record into another --out"
+    with pytest.raises(ValueError, match=message):
+        collect(CollectConfig(**SIX, workers=1), folder)
+    assert contents(folder) == before
+
+
+def test_a_second_repair_knows_where_the_first_lost_one_was(folder: Path, recorded: Path) -> None:
+    for name in ("00001.h5", "00000.h5"):
+        flip(folder / name)
+        repair(folder)
+    manifest = read_manifest(folder)
+    assert [(shard.file, shard.first_episode) for shard in manifest.lost] == [("00000.h5", 0), ("00001.h5", 2)]
+    assert [(shard.file, shard.first_episode) for shard in manifest.shards] == [("00002.h5", 0)]
+    collect(CollectConfig(**SIX, workers=1), folder)
+    assert contents(folder) == contents(recorded)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"levels": 2, "behaviour": "random"},
+        {"behaviour": "novelty", "episode_frames": 30, "frames": 400, "shard_frames": 90},
+    ],
+)
+def test_seeds_that_were_played_more_than_once(tmp_path: Path, options: dict[str, Any]) -> None:
+    """Levels come again with another player, and an expedition is several episodes of one seed."""
+    config = CollectConfig(**{**SIX, **options}, workers=1)
+    collect(config, tmp_path / "set")
+    whole = contents(tmp_path / "set")
+    manifest = read_manifest(tmp_path / "set")
+    seeds = [seed for shard in manifest.shards for seed in shard.seeds]
+    assert len(manifest.shards) >= 3
+    assert len(set(seeds)) < len(seeds)
+    for number in (len(manifest.shards) - 1, 1):
+        flip(tmp_path / "set" / manifest.shards[number].file)
+    assert len(repair(tmp_path / "set")) == 2
+    collect(config, tmp_path / "set")
+    assert contents(tmp_path / "set") == whole
 
 
 def test_a_disk_that_cannot_be_read_is_damage_and_a_closed_door_is_not(
