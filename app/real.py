@@ -12,26 +12,28 @@ from torch import Tensor
 
 from app.session import picture
 from app.timeline import Frame
-from collectors.atari import AtariGame, Snapshot
 from collectors.episode import Episode
 from collectors.games import Game
+from collectors.machines import Restorable, make_machine
 from models.world import Luck, State, Window, WorldSpec, check_action
 
-PAGE = 4096  # the room for the console's bytes is a whole number of these
+PAGE = 4096  # the room for a machine's bytes is a whole number of these
 
 
 class RealWorld:
     """A game of the emulator behind the protocol that dreams have. Its ids are the real actions.
 
-    State: `console` uint8 [B, K], ALE's bytes, of which the first `length` int64 [B] are meant; `screens` uint8
-    [B, 2, h, 160, 3] and `rams` uint8 [B, 2, 128] of the last two raw frames; `frame` uint8 [B, C, H, W], the
-    present one as it is stored; `reward` float [B], of the last step; `end` bool [B]. A game that is over stands
-    still.
+    State: `console` uint8 [B, K], a machine's snapshot, of which the first `length` int64 [B] bytes are meant;
+    `frame` uint8 [B, C, H, W], the present one as it is stored; `reward` float [B], of the last step; `end` bool [B].
+    A game that is over stands still.
 
-    Never step from a state that came in a file of somebody else: ALE does not check its bytes.
+    Never step from a state that came in a file of somebody else: emulators believe what they are given. Raises
+    ValueError for a game that takes no ids, cannot go back to a moment, or is not installed.
     """
 
     def __init__(self, game: Game) -> None:
+        if game.continuous:
+            raise ValueError(f"'{game.id}' is not played with keys: an action is {len(game.action_names)} numbers")
         self.spec = WorldSpec(
             game=game.id,
             height=game.height,
@@ -40,9 +42,12 @@ class RealWorld:
             fps=game.fps,
             actions=game.action_names,
         )
-        self._machine = AtariGame(game)
-        self._machine.reset(0)
-        self._room = PAGE * -(-2 * len(self._machine.snapshot().state) // PAGE)
+        machine = make_machine(game)
+        if not isinstance(machine, Restorable):
+            raise ValueError(f"'{game.id}' cannot go back to a moment, so it is not shown beside a dream")
+        self._machine = machine
+        machine.reset(0)
+        self._room = PAGE * (16 - -2 * len(machine.snapshot()) // PAGE)
 
     def reset(self, window: Window, rng: torch.Generator | None = None) -> State:
         """A new game a row. The window only says how many; `rng` which ones, without it all have seed 0."""
@@ -54,7 +59,7 @@ class RealWorld:
         begun = []
         for seed in seeds:
             frame = self._machine.reset(seed)
-            begun.append((self._machine.snapshot(), frame, 0.0))
+            begun.append((self._machine.snapshot(), pixels(frame), False, 0.0))
         return self._packed(begun)
 
     def step(self, state: State, action: Tensor, rng: Luck = None) -> State:
@@ -62,12 +67,13 @@ class RealWorld:
         check_action(action, len(self.spec.actions), len(state["length"]))
         after = []
         for row, held in enumerate(action.tolist()):
-            snapshot = _snapshot(state, row)
-            frame, reward = self._machine.restore(snapshot), 0.0
-            if not snapshot.end:
-                frame, reward, _ = self._machine.step(held)
-                snapshot = self._machine.snapshot()
-            after.append((snapshot, frame, reward))
+            snapshot, frame, end = _snapshot(state, row), state["frame"][row], bool(state["end"][row])
+            reward = 0.0
+            if not end:
+                self._machine.restore(snapshot)
+                shown, reward, end = self._machine.step(held)
+                snapshot, frame = self._machine.snapshot(), pixels(shown)
+            after.append((snapshot, frame, end, reward))
         return self._packed(after)
 
     def render(self, state: State) -> Tensor:
@@ -75,26 +81,23 @@ class RealWorld:
         return state["frame"]
 
     def objects(self, state: State) -> NDArray[np.float32] | None:
-        """Where the named objects of the first game are: float32 [K, 3], see `AtariGame`; None without names."""
+        """Where the named objects of the first game are: float32 [K, 3], see `Machine`; None without names."""
         self._machine.restore(_snapshot(state, 0))
         return self._machine.objects
 
-    def _packed(self, moments: Sequence[tuple[Snapshot, Frame, float]]) -> State:
-        snapshots = [snapshot for snapshot, _, _ in moments]
+    def _packed(self, moments: Sequence[tuple[bytes, Tensor, bool, float]]) -> State:
         console = torch.zeros(len(moments), self._room, dtype=torch.uint8)
-        for row, snapshot in enumerate(snapshots):
-            length = len(snapshot.state)
+        for row, (snapshot, _, _, _) in enumerate(moments):
+            length = len(snapshot)
             if length > self._room:
                 raise ValueError(f"the state of '{self.spec.game}' has {length} bytes, there is room for {self._room}")
-            console[row, :length] = torch.frombuffer(bytearray(snapshot.state), dtype=torch.uint8)
+            console[row, :length] = torch.frombuffer(bytearray(snapshot), dtype=torch.uint8)
         return {
             "console": console,
-            "length": torch.tensor([len(snapshot.state) for snapshot in snapshots]),
-            "screens": torch.from_numpy(np.stack([np.stack(snapshot.screens) for snapshot in snapshots])),
-            "rams": torch.from_numpy(np.stack([np.stack(snapshot.rams) for snapshot in snapshots])),
-            "frame": torch.stack([pixels(frame) for _, frame, _ in moments]),
-            "reward": torch.tensor([reward for _, _, reward in moments]),
-            "end": torch.tensor([snapshot.end for snapshot in snapshots]),
+            "length": torch.tensor([len(snapshot) for snapshot, _, _, _ in moments]),
+            "frame": torch.stack([frame for _, frame, _, _ in moments]),
+            "reward": torch.tensor([reward for _, _, _, reward in moments]),
+            "end": torch.tensor([end for _, _, end, _ in moments]),
         }
 
 
@@ -219,11 +222,5 @@ def pixels(frame: Frame) -> Tensor:
     return torch.from_numpy(frame.transpose(2, 0, 1).copy())
 
 
-def _snapshot(state: State, row: int) -> Snapshot:
-    screens, rams = state["screens"][row].cpu().numpy(), state["rams"][row].cpu().numpy()
-    return Snapshot(
-        state=state["console"][row, : int(state["length"][row])].cpu().numpy().tobytes(),
-        screens=(screens[0], screens[1]),
-        rams=(rams[0], rams[1]),
-        end=bool(state["end"][row]),
-    )
+def _snapshot(state: State, row: int) -> bytes:
+    return state["console"][row, : int(state["length"][row])].cpu().numpy().tobytes()

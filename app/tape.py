@@ -123,12 +123,13 @@ class Tape:
         else:
             self.start()
 
-    def start(self) -> None:
-        """Make a folder for a new data set and record from here on."""
+    def start(self, folder: Path | None = None) -> None:
+        """Make a folder for a new data set and record from here on. folder: this one, in which nothing is yet."""
         if self.recording:
             return
         try:
-            self.folder = _new_folder(self.root, f"{self.subject.game}-played-{time.strftime('%Y%m%d-%H%M%S')}")
+            name = f"{self.subject.game}-played-{time.strftime('%Y%m%d-%H%M%S')}"
+            self.folder = _new_folder(self.root, name) if folder is None else _empty_folder(folder)
         except OSError as problem:
             self._fail(f"cannot write {self.root}: {(problem.strerror or str(problem)).lower()}")
             return
@@ -267,6 +268,14 @@ def _new_folder(root: Path, name: str) -> Path:
             folder.mkdir()
             return folder
     raise OSError(f"there are too many data sets called {name}")
+
+
+def _empty_folder(folder: Path) -> Path:
+    """A folder with nothing in it, made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise FileExistsError(f"{folder.name} is not empty; choose another folder")
+    return folder
 
 
 def _manifest(subject: Subject, behaviour: str, shard_steps: int) -> Manifest:

@@ -6,7 +6,8 @@ no-ops (1 to 30 raw frames) that open an episode.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import struct
+from importlib import metadata
 
 import ale_py
 import cv2
@@ -15,16 +16,22 @@ from ale_py import roms
 from numpy.typing import NDArray
 
 from collectors import pong
-from collectors.games import Game
+from collectors.games import Action, Game
+from collectors.machines import Frame, checked_id, seal, unseal
 
-Frame = NDArray[np.uint8]
 MOST_NOOPS = 30
+HEAD = "<?HI"  # of a snapshot: whether the game is over, rows of a screen, bytes of the console's state
 
 
-def _console(seed: int, rom: str) -> ale_py.ALEInterface:
+def versions() -> dict[str, str]:
+    """The emulator, which brings the cartridges too."""
+    return {"ale_py": metadata.version("ale-py")}
+
+
+def _console(rom: str) -> ale_py.ALEInterface:
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
     console = ale_py.ALEInterface()
-    console.setInt("random_seed", seed % 2**31)
+    console.setInt("random_seed", 0)  # of sticky actions, of which there are none
     console.setFloat("repeat_action_probability", 0.0)
     console.loadROM(roms.get_rom_path(rom))
     return console
@@ -32,44 +39,40 @@ def _console(seed: int, rom: str) -> ale_py.ALEInterface:
 
 def minimal_action_names(rom: str) -> tuple[str, ...]:
     """The names of the actions that do something in a game, in the order of their ids."""
-    return tuple(action.name for action in _console(0, rom).getMinimalActionSet())
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """All that a game is at one moment. state: ALE's bytes; screens uint8 [h, 160, 3] and rams [128], older first.
-
-    Never restore a snapshot from an untrusted file: ALE does not check its bytes.
-    """
-
-    state: bytes
-    screens: tuple[Frame, Frame]
-    rams: tuple[NDArray[np.uint8], NDArray[np.uint8]]
-    end: bool
+    return tuple(action.name for action in _console(rom).getMinimalActionSet())
 
 
 class AtariGame:
-    """One running game. `reset` comes first; after an end only `reset` and `restore` are allowed."""
+    """One running Atari game; see `Machine`."""
 
     def __init__(self, game: Game) -> None:
         self.game = game
         self._console: ale_py.ALEInterface | None = None
+        self._screens: tuple[Frame, Frame] = (np.zeros((210, 160, 3), np.uint8),) * 2
+        self._rams: tuple[Frame, Frame] = (np.zeros(128, np.uint8),) * 2
 
     def reset(self, seed: int) -> Frame:
         """Start over and play 1 to 30 no-op raw frames, drawn from the seed. Returns uint8 [H, W, 3]."""
         rng = np.random.default_rng([seed, 0])
-        # The seed reaches the console only when the cartridge goes in; so an episode owes nothing to the last one.
-        self._console = console = _console(seed, self.game.rom)
-        self._actions = console.getMinimalActionSet()
+        if self._console is None:
+            self._console = _console(self.game.rom)
+            self._actions = self._console.getMinimalActionSet()
+            self._fresh = self._console.cloneState(include_rng=True)
+        # Putting a cartridge in takes as long as hundreds of steps. Going back to that moment, luck and all, is the
+        # same: an episode owes nothing to the last one.
+        console = self._console
+        console.restoreState(self._fresh)
         console.reset_game()
         self._screens = (console.getScreenRGB(),) * 2
         self._rams = (console.getRAM(),) * 2
-        for _ in range(int(rng.integers(1, MOST_NOOPS + 1))):
+        noops = int(rng.integers(1, MOST_NOOPS + 1))
+        for left in reversed(range(noops)):
             console.act(ale_py.Action.NOOP)
-            self._look()
+            if left < 2:  # only the last two are merged
+                self._look()
         return self.frame
 
-    def step(self, action: int) -> tuple[Frame, float, bool]:
+    def step(self, action: Action) -> tuple[Frame, float, bool]:
         """Hold an action for `frame_skip` raw frames.
 
         Returns the frame uint8 [H, W, 3], the reward summed over them, and whether the game is over.
@@ -77,13 +80,12 @@ class AtariGame:
         """
         console = self._running()
         assert not console.game_over(), "step after the end of a game"
-        if not 0 <= action < len(self._actions):
-            raise ValueError(f"action {action} is outside [0, {len(self._actions)})")
-        reward, skip = 0.0, self.game.frame_skip
+        held = self._actions[checked_id(action, len(self._actions))]
+        reward, skip, pooled = 0.0, self.game.frame_skip, self.game.pooled
         for raw in range(skip):
-            reward += console.act(self._actions[action])
+            reward += console.act(held)
             over = bool(console.game_over())
-            if raw >= skip - 2 or over:
+            if raw >= skip - pooled or over:
                 self._look()
             if over:
                 break
@@ -114,18 +116,25 @@ class AtariGame:
         rams = self._rams if game.pooled == 2 else (self._rams[1], self._rams[1])
         return pong.objects(rams, game.crop, game.height, game.width, game.downscale == "nearest")
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> bytes:
         """The present, to come back to with `restore`."""
         console = self._running()
         state = console.cloneState(include_rng=True).serialize()
-        return Snapshot(state, self._screens, self._rams, bool(console.game_over()))
+        head = struct.pack(HEAD, console.game_over(), len(self._screens[0]), len(state))
+        return seal(self.game, head + state + np.stack(self._screens).tobytes() + np.stack(self._rams).tobytes())
 
-    def restore(self, snapshot: Snapshot) -> Frame:
-        """Go back to a snapshot of the same game; what follows is what followed then. Returns the frame."""
+    def restore(self, snapshot: bytes) -> Frame:
+        """Go back to a snapshot of the same game. Raises ValueError when it is not one."""
+        body = unseal(self.game, snapshot)
         if self._console is None:
             self.reset(0)
-        self._running().restoreState(ale_py.ALEState(snapshot.state))
-        self._screens, self._rams = snapshot.screens, snapshot.rams
+        _, rows, length = struct.unpack_from(HEAD, body)
+        seen = struct.calcsize(HEAD) + length
+        known = seen + 2 * rows * 160 * 3
+        self._running().restoreState(ale_py.ALEState(body[seen - length : seen]))
+        screens = np.frombuffer(body[seen:known], np.uint8).reshape(2, rows, 160, 3)
+        rams = np.frombuffer(body[known:], np.uint8).reshape(2, 128)
+        self._screens, self._rams = (screens[0], screens[1]), (rams[0], rams[1])
         return self.frame
 
     def _running(self) -> ale_py.ALEInterface:
@@ -136,3 +145,6 @@ class AtariGame:
         console = self._running()
         self._screens = (self._screens[1], console.getScreenRGB())
         self._rams = (self._rams[1], console.getRAM())
+
+
+make = AtariGame

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,8 @@ SOURCES = ("real", "dream")
 class Episode:
     """One stretch of play from a reset to an end or a cut, of T steps.
 
-    frames: uint8 [T+1, H, W, 3]; actions: int64 [T], `actions[t]` turned `frames[t]` into
-    `frames[t + 1]`; rewards: float32 [T]; ends: bool [T], true where the game itself was over;
+    frames: uint8 [T+1, H, W, 3]; actions: int64 [T], or float32 [T, A] where they are continuous; `actions[t]`
+    turned `frames[t]` into `frames[t + 1]`; rewards: float32 [T]; ends: bool [T], true where the game itself was over;
     objects: float32 [T+1, K, 3], (visible, y, x) of each named object in pixels of the stored
     frame, or None; for scoring only. seed: the emulator's and the behaviour's seed, or a number that is the
     episode's own. latent: int64 [T], the latent action that was pressed or read off, -1 where nobody knows, or
@@ -26,7 +27,7 @@ class Episode:
     """
 
     frames: NDArray[np.uint8]
-    actions: NDArray[np.int64]
+    actions: NDArray[Any]
     rewards: NDArray[np.float32]
     ends: NDArray[np.bool_]
     objects: NDArray[np.float32] | None = None
@@ -45,8 +46,11 @@ class Episode:
             raise ValueError(f"episode frames must be uint8 [T+1, H, W, 3], found {found}")
         if len(self.frames) != steps + 1:
             raise ValueError(f"episode has {steps} actions and needs {steps + 1} frames, found {len(self.frames)}")
+        if self.continuous and (self.actions.ndim != 2 or not np.isfinite(self.actions).all()):
+            found = f"{self.actions.dtype} {list(self.actions.shape)}"
+            raise ValueError(f"continuous episode actions must be finite float32 [{steps}, A], found {found}")
         for name, value, dtype in (
-            ("actions", self.actions, np.int64),
+            *(() if self.continuous else (("actions", self.actions, np.int64),)),
             ("rewards", self.rewards, np.float32),
             ("ends", self.ends, np.bool_),
         ):
@@ -66,6 +70,11 @@ class Episode:
                 raise ValueError(f"episode latent must be ids, or -1 for unknown, found {self.latent.min()}")
         if self.source not in SOURCES:
             raise ValueError(f"episode source must be one of {', '.join(SOURCES)}, found {self.source!r}")
+
+    @property
+    def continuous(self) -> bool:
+        """Whether actions are vectors of numbers instead of ids."""
+        return bool(self.actions.dtype == np.float32)
 
     @property
     def steps(self) -> int:

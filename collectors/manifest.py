@@ -15,7 +15,10 @@ FORMAT = 1
 KIND = "dreamcade-dataset"
 NAME = "manifest.json"
 MOST_BYTES = 64 << 20
-OPTIONAL = ("latent_names", "dropped", "sources", "worlds")  # fields that are written only where they say something
+# What is written only where it says something.
+OPTIONAL = ("latent_names", "dropped", "lost", "sources", "worlds", "continuous", "levels", "notes", "lossy")
+UNKNOWN = ("unknown",)  # the action names of play in which nobody noted what was pressed; the one id is 0 everywhere
+PROGRESS = ("complete", "shards", "dropped", "lost")  # fields in which two recordings of one command may differ
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,8 +54,13 @@ class Manifest:
 
     frames_requested counts transitions. versions: of ale_py, numpy and h5py. latent_names: names of the latent
     actions whose ids are in the column `latent`; where there are none, there is no such column. dropped: what
-    was taken out since; a recording that goes on counts it as done. A set from which nothing was dropped does
-    not mention it.
+    was taken out since; a recording that goes on counts it as done. lost: damaged shards that were set aside, see
+    verify.py; a recording that goes on plays them again first. A set from which nothing was dropped or lost
+    does not mention it.
+    continuous: the column `actions` is float32 [steps, A], a number for each of `action_names`.
+    levels: episodes have seeds from `seed` on, so many different ones, then the first again; 0: all differ.
+    notes: where imported frames come from and what is not known of them, a sentence each; lossy: the frames went
+    through a codec that does not keep every pixel.
     """
 
     game: str
@@ -73,6 +81,16 @@ class Manifest:
     shards: tuple[ShardInfo, ...] = ()
     latent_names: tuple[str, ...] = ()
     dropped: tuple[Dropped, ...] = ()
+    lost: tuple[ShardInfo, ...] = ()
+    continuous: bool = False
+    levels: int = 0
+    notes: tuple[str, ...] = ()
+    lossy: bool = False
+
+    @property
+    def knows_actions(self) -> bool:
+        """Whether it was noted what was pressed. Where it was not, rewards and ends are not known either."""
+        return self.action_names != UNKNOWN
 
     @property
     def steps(self) -> int:
@@ -96,24 +114,27 @@ class Manifest:
 
     @property
     def recorded_steps(self) -> int:
-        """Transitions in all shards and those dropped since: how far the recording has come."""
-        return self.steps + sum(episode.steps for episode in self.dropped)
+        """Transitions in all shards and those dropped or lost since: how far the recording has come."""
+        return self.steps + sum(one.steps for one in self.dropped) + sum(shard.steps for shard in self.lost)
 
     @property
     def recorded_episodes(self) -> int:
-        """Episodes in all shards and those dropped since; the next one to record has this number."""
-        return self.episodes + len(self.dropped)
+        """Episodes in all shards and those dropped or lost since; the next one to record has this number."""
+        return self.episodes + len(self.dropped) + sum(shard.episodes for shard in self.lost)
 
     @property
     def free_number(self) -> int:
-        """The lowest number that no shard's file has; how many shards there are, if none was ever rewritten."""
-        taken = {shard.file for shard in self.shards}
+        """The lowest number that no shard's file has; how many shards there are, if none was ever rewritten.
+
+        A lost shard keeps its number for when it is recorded again.
+        """
+        taken = {shard.file for shard in (*self.shards, *self.lost)}
         return next(number for number in count() if shard_name(number) not in taken)
 
     def to_json(self) -> str:
         """The text of manifest.json."""
         body = asdict(self)
-        for table in (body, *body["shards"]):
+        for table in (*body["shards"], *body["lost"], body):
             for name in OPTIONAL:
                 if not table.get(name):
                     table.pop(name, None)
@@ -121,7 +142,7 @@ class Manifest:
 
     def differences(self, other: Manifest) -> list[str]:
         """The names of the fields in which two recordings differ, progress aside."""
-        names = (field.name for field in fields(self) if field.name not in ("complete", "shards", "dropped"))
+        names = (field.name for field in fields(self) if field.name not in PROGRESS)
         return [name for name in names if getattr(self, name) != getattr(other, name)]
 
 
@@ -140,11 +161,16 @@ def read_manifest(folder: Path) -> Manifest:
         raise FileNotFoundError(f"no {NAME} in {folder}; record with: dreamcade collect pong --out {folder}")
     if path.stat().st_size > MOST_BYTES:
         raise ValueError(f"{path} is larger than {MOST_BYTES >> 20} MiB; not a manifest")
+    return parse_manifest_text(path.read_bytes(), str(path))
+
+
+def parse_manifest_text(content: bytes, path: str = NAME) -> Manifest:
+    """Read and check the text of a manifest. Raises ValueError naming `path`."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not readable as json; record the data set again") from error
-    return parse_manifest(found, str(path))
+    return parse_manifest(found, path)
 
 
 def parse_manifest(found: Any, path: str = NAME) -> Manifest:
@@ -153,7 +179,9 @@ def parse_manifest(found: Any, path: str = NAME) -> Manifest:
         kind = found.get("kind") if isinstance(found, dict) else type(found).__name__
         raise ValueError(f"{path} should be of kind '{KIND}', found {kind!r}; is this a data set?")
     if found.get("format") != FORMAT:
-        raise ValueError(f"dataset format {found.get('format')!r} found in {path}, this version reads {FORMAT}")
+        number = found.get("format")
+        newer = "; a newer dreamcade wrote it and reads it" if isinstance(number, int) and number > FORMAT else ""
+        raise ValueError(f"dataset format {number!r} found in {path}, this version reads {FORMAT}{newer}")
     shards = tuple(_parse_shard(shard, index, path) for index, shard in enumerate(_get(found, "shards", list, path)))
     first = 0
     for shard in shards:
@@ -182,7 +210,19 @@ def parse_manifest(found: Any, path: str = NAME) -> Manifest:
         dropped=tuple(
             _parse_dropped(episode, path) for episode in _get({"dropped": [], **found}, "dropped", list, path)
         ),
+        lost=tuple(
+            _parse_shard(shard, index, path)
+            for index, shard in enumerate(_get({"lost": [], **found}, "lost", list, path))
+        ),
+        continuous=_get({"continuous": False, **found}, "continuous", bool, path),
+        levels=_number({"levels": 0, **found}, "levels", path, least=0),
+        notes=_optional(found, "notes", path),
+        lossy=_get({"lossy": False, **found}, "lossy", bool, path),
     )
+    files = [shard.file for shard in (*manifest.shards, *manifest.lost)]
+    if len(set(files)) < len(files):
+        twice = max(files, key=files.count)
+        raise ValueError(f"{path} names {twice} twice; it was changed by hand, put it back as it was")
     if not 0 < manifest.fps <= 1000 or not manifest.action_names or max(manifest.height, manifest.width) > 4096:
         raise ValueError(f"{path}: frame size, fps or action names make no sense; record the data set again")
     return manifest

@@ -1,45 +1,47 @@
-"""Game × behaviour × workers → shards. Episode i has the seed `seed + i` and owes nothing to any other.
+"""Game × behaviour × engine → shards. Task i has the seed `seed + i` and owes nothing to any other.
 
-So it does not matter who plays an episode, or when: workers hand theirs to the parent, the parent
-packs them in order, and a recording that was interrupted goes on after its last whole shard.
+A task is an episode, or several that all have its seed. It does not matter who plays a task, or when: an engine
+(see engines.py) plays and packs, the parent writes the shards in order, and a recording that was interrupted goes on
+after its last whole shard.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from importlib.metadata import version
-from multiprocessing import connection
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from collectors.atari import AtariGame
+from collectors import novelty
 from collectors.behaviours import Seen, behaviour_named, choose, weights_of
 from collectors.drafts import only_writer, publish, remove_drafts
+from collectors.engines import ENGINES, Engine, Kept, Packing, Part, engine_named
 from collectors.episode import Episode
-from collectors.games import Game, Size, game_named
+from collectors.games import Action, Game, Size, game_named
+from collectors.machines import Machine, make_machine, versions_of
 from collectors.manifest import NAME, Manifest, read_manifest
-from collectors.shards import H5PY_VERSION, verify_shards, write_shard
+from collectors.shards import H5PY_VERSION, Packed, pack_shard, publish_shard, verify_shards
+from collectors.verify import record_again
 
 Progress = Callable[[int, int], None]
 HIGHEST_SEED = 2**31
+RUN = 1024  # transitions that a worker should play at a time: short episodes are not worth a message each
+LONGEST_RUN = 32  # tasks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CollectConfig:
     """What to record. frames: transitions in all; episode_frames: transitions at which an episode is cut.
 
-    shard_frames: a shard is closed when it has that many frames; workers: processes, 0 for one a core.
-    All but `workers` decide the bytes. Raises ValueError naming the field.
+    shard_frames: a shard is closed when it has that many frames; levels: how many different seeds there are, after
+    which the first comes again with another player's luck, 0 for no end; engine: who works, see engines.py; workers:
+    processes, 0 for one a core. All but `engine` and `workers` decide the bytes. Raises ValueError naming the field.
     """
 
     game: str = "pong"
@@ -50,6 +52,8 @@ class CollectConfig:
     pooled: int | None = None
     episode_frames: int = 2000
     shard_frames: int = 4096
+    levels: int = 0
+    engine: str = "local"
     workers: int = 0
 
     def __post_init__(self) -> None:
@@ -59,20 +63,37 @@ class CollectConfig:
                 raise ValueError(f"{name.replace('_', '-')} must be in [1, 1000000000], found {value}")
         if not 0 <= self.seed < HIGHEST_SEED:
             raise ValueError(f"seed must be in [0, {HIGHEST_SEED}), found {self.seed}")
+        if not 0 <= self.levels <= HIGHEST_SEED - self.seed:
+            raise ValueError(f"levels must be in [0, {HIGHEST_SEED - self.seed}], found {self.levels}")
         if not 0 <= self.workers <= 256:
             raise ValueError(f"workers must be in [0, 256], found {self.workers}")
+        if self.engine not in ENGINES:
+            raise ValueError(f"unknown engine '{self.engine}'; known: {', '.join(ENGINES)}")
 
 
-def play_episode(game: Game, behaviour: str, seed: int, most_steps: int) -> Episode:
+class Task(NamedTuple):
+    """What decides an episode beside game and behaviour. take: how often this seed was played before."""
+
+    seed: int
+    take: int
+
+
+@lru_cache(maxsize=1)
+def _machine(game: Game) -> Machine:
+    """The machine of this process. It is reset with every episode and owes nothing to the one before."""
+    return make_machine(game)
+
+
+def play_episode(game: Game, behaviour: str, seed: int, most_steps: int, take: int = 0) -> Episode:
     """Play one episode: a pure function of its arguments. Cut after `most_steps` transitions."""
-    rng = np.random.default_rng([seed, 1])
+    rng = np.random.default_rng([seed, 1, take] if take else [seed, 1])
     name = choose(weights_of(behaviour, game), rng)
-    player, machine = behaviour_named(name, game), AtariGame(game)
+    player, machine = behaviour_named(name, game), _machine(game)
     player.reset(rng)
-    frame = machine.reset(seed)
+    frame, end = machine.reset(seed), False
     frames, objects = [frame], [machine.objects]
-    actions, rewards, ends = list[int](), list[float](), list[bool]()
-    while len(actions) < most_steps and not (ends and ends[-1]):
+    actions, rewards, ends = list[Action](), list[float](), list[bool]()
+    while len(actions) < most_steps and not end:
         action = player.act(Seen(frame, machine.ram))
         frame, reward, end = machine.step(action)
         frames.append(frame)
@@ -83,7 +104,7 @@ def play_episode(game: Game, behaviour: str, seed: int, most_steps: int) -> Epis
     labels = [found for found in objects if found is not None]
     return Episode(
         frames=np.stack(frames),
-        actions=np.array(actions, np.int64),
+        actions=np.array(actions, np.float32 if game.continuous else np.int64),
         rewards=np.array(rewards, np.float32),
         ends=np.array(ends, np.bool_),
         objects=np.stack(labels) if labels else None,
@@ -92,31 +113,55 @@ def play_episode(game: Game, behaviour: str, seed: int, most_steps: int) -> Epis
     )
 
 
+def play_task(game: Game, behaviour: str, task: Task, most_steps: int) -> Iterator[Episode]:
+    """The episodes of one task, a pure function of the arguments. Each is cut after `most_steps` transitions."""
+    rng = np.random.default_rng([task.seed, 1])
+    if choose(weights_of(behaviour, game), rng) == novelty.NAME:
+        yield from novelty.expedition(_machine(game), game, task.seed, rng, most_steps)
+    else:
+        yield play_episode(game, behaviour, task.seed, most_steps, task.take)
+
+
+def _play_tasks(game: Game, behaviour: str, tasks: Sequence[Task], most_steps: int) -> Iterator[Episode]:
+    for task in tasks:
+        yield from play_task(game, behaviour, task, most_steps)
+
+
 def collect(config: CollectConfig, out: Path, progress: Progress | None = None) -> Manifest:
     """Record a data set into a folder, or go on with the one that is there.
 
     `progress(done, total)` is called after every episode, in transitions. Exactly `config.frames`
     transitions are recorded; the last episode is cut for that. Two runs of the same config give the
     same bytes, with any number of workers and however often they were interrupted. Episodes that were
-    dropped from the folder by hand count as recorded and are not played again. Raises ValueError
-    when the folder holds another recording, OSError when it cannot be written.
+    dropped from the folder by hand count as recorded and are not played again; shards that were damaged
+    and set aside are. Raises ValueError when the folder holds another recording, OSError when it cannot be written.
     """
     game = game_named(config.game, config.size, config.pooled)
     planned = plan(config, game)
     tell = progress or (lambda done, total: None)
     with only_writer(out):
         remove_drafts(out)
-        manifest = _continue_from(planned, out)
+
+        def again(seed: int, before: int, most: int) -> Episode:
+            task, skip = (Task(seed, before), 0) if config.levels else (Task(seed, 0), before)
+            played = play_task(game, config.behaviour, task, config.episode_frames)
+            episode = next(islice(played, skip, None), None)
+            if episode is None:
+                raise ValueError(f"seed {seed} has no {before + 1} episodes, a lost shard had; choose another --out")
+            return _cut(episode, most)
+
+        manifest = record_again(_continue_from(planned, out), out, again)
         if manifest.complete:
             tell(manifest.recorded_steps, config.frames)
             return manifest
-        with closing(_episodes(config, game, manifest.recorded_episodes)) as episodes:
-            return _record(config, manifest, out, episodes, tell)
+        with closing(engine_named(config.engine, config.workers)) as engine:
+            return _Recording(config, game, engine, out, manifest).run(tell)
 
 
 def plan(config: CollectConfig, game: Game) -> Manifest:
     """The manifest of a recording before its first shard."""
-    weights_of(config.behaviour, game)
+    if novelty.NAME in weights_of(config.behaviour, game):
+        novelty.check(make_machine(game), game, config.levels)
     return Manifest(
         game=game.id,
         height=game.height,
@@ -131,7 +176,9 @@ def plan(config: CollectConfig, game: Game) -> Manifest:
         episode_frames=config.episode_frames,
         shard_frames=config.shard_frames,
         frames_requested=config.frames,
-        versions={"ale_py": version("ale-py"), "numpy": np.__version__, "h5py": H5PY_VERSION},
+        versions={**versions_of(game), "numpy": np.__version__, "h5py": H5PY_VERSION},
+        continuous=game.continuous,
+        levels=config.levels,
     )
 
 
@@ -151,26 +198,84 @@ def _continue_from(planned: Manifest, out: Path) -> Manifest:
     return found
 
 
-def _record(
-    config: CollectConfig, manifest: Manifest, out: Path, episodes: Iterator[Episode], tell: Progress
-) -> Manifest:
-    """Pack episodes into shards until the transitions are together."""
-    done, waiting = manifest.recorded_steps, list[Episode]()
-    tell(done, config.frames)
-    for episode in episodes:
-        episode = _cut(episode, config.frames - done)
-        waiting.append(episode)
-        done += episode.steps
+@dataclass(slots=True)
+class _Recording:
+    """A recording on its way. waiting: parts of the next shard; packing: shards that are not written yet, in order."""
+
+    config: CollectConfig
+    game: Game
+    engine: Engine
+    out: Path
+    manifest: Manifest
+    waiting: list[Part] = field(default_factory=list)
+    packing: deque[Packing] = field(default_factory=deque)
+
+    def run(self, tell: Progress) -> Manifest:
+        """Pack episodes into shards until the transitions are together."""
+        config, done = self.config, self.manifest.recorded_steps
         tell(done, config.frames)
-        complete = done == config.frames
-        if complete or sum(len(one.frames) for one in waiting) >= config.shard_frames:
-            shard = write_shard(out, manifest.free_number, waiting, manifest.episodes)
-            manifest = replace(manifest, shards=(*manifest.shards, shard), complete=complete)
-            publish(out / NAME, manifest.to_json().encode())
-            waiting = []
-        if complete:
-            break
-    return manifest
+        for part in self._parts(config.frames - done):
+            steps = min(part.steps, config.frames - done)
+            self.waiting.append(part._replace(steps=steps))
+            done += steps
+            tell(done, config.frames)
+            complete = done == config.frames
+            if complete or sum(one.steps + 1 for one in self.waiting) >= config.shard_frames:
+                cut = partial(_pack, tuple(one.steps for one in self.waiting))
+                self.packing.append(self.engine.pack(cut, self.waiting))
+                self.waiting = []
+            while self.packing and (complete or self.packing[0].done() or len(self.packing) > self.engine.workers):
+                self._write(self.packing.popleft().result(), complete and not self.packing)
+            if complete:
+                break
+        return self.manifest
+
+    def _write(self, packed: Packed, complete: bool) -> None:
+        manifest = self.manifest
+        shard = publish_shard(self.out, manifest.free_number, packed, manifest.episodes)
+        self.manifest = replace(manifest, shards=(*manifest.shards, shard), complete=complete)
+        publish(self.out / NAME, self.manifest.to_json().encode())
+
+    def _parts(self, left: int) -> Iterator[Part]:
+        """The episodes that are still to be recorded, without end and in order; left: transitions to come.
+
+        How many tasks a worker gets at a time depends on how long their episodes turn out to be.
+        """
+        task, done = self._reached()
+        run, played, steps = 1, 0, 0
+        pending = deque[tuple[Kept, int]]()
+        while True:
+            while len(pending) < self.engine.ahead:
+                tasks = tuple(self._task(task + index) for index in range(run))
+                call = partial(_play_tasks, self.game, self.config.behaviour, tasks, self.config.episode_frames)
+                pending.append((self.engine.play(call), run))
+                task += run
+            kept, count = pending.popleft()
+            lengths = kept.steps()
+            for place, length in islice(enumerate(lengths), done, None):
+                yield Part(kept, place, length)
+            done, played, steps = 0, played + count, steps + sum(lengths)
+            if self.engine.workers > 1:
+                each = steps / played
+                run = int(max(1, min(RUN // each, LONGEST_RUN, (left - steps) / each / self.engine.ahead)))
+
+    def _task(self, number: int) -> Task:
+        take, place = divmod(number, self.config.levels) if self.config.levels else (0, number)
+        return Task(self.config.seed + place, take)
+
+    def _reached(self) -> tuple[int, int]:
+        """The task to go on with, and how many of its episodes are recorded already. Those dropped since count."""
+        manifest = self.manifest
+        if self.config.levels:
+            return manifest.recorded_episodes, 0
+        seeds = [seed for shard in manifest.shards for seed in shard.seeds]
+        seeds += [episode.seed for episode in manifest.dropped]
+        last = max(seeds, default=self.config.seed)
+        return last - self.config.seed, seeds.count(last)
+
+
+def _pack(steps: Sequence[int], episodes: Sequence[Episode]) -> Packed:
+    return pack_shard([_cut(episode, length) for episode, length in zip(episodes, steps, strict=True)])
 
 
 def _cut(episode: Episode, steps: int) -> Episode:
@@ -185,45 +290,3 @@ def _cut(episode: Episode, steps: int) -> Episode:
         objects=None if episode.objects is None else episode.objects[: steps + 1],
         latent=None if episode.latent is None else episode.latent[:steps],
     )
-
-
-def _episodes(config: CollectConfig, game: Game, first: int) -> Generator[Episode, None, None]:
-    """Episodes first, first + 1, …, without end, in order. At most two more than there are workers wait in memory."""
-    workers = config.workers or available_cores()
-    index = first
-    if workers == 1:
-        while True:
-            yield play_episode(game, config.behaviour, config.seed + index, config.episode_frames)
-            index += 1
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _enter_worker)
-    pending: deque[Future[Episode]] = deque()
-    try:
-        while True:
-            while len(pending) < workers + 2:
-                seed = config.seed + index
-                pending.append(pool.submit(play_episode, game, config.behaviour, seed, config.episode_frames))
-                index += 1
-            yield pending.popleft().result()
-    except BrokenProcessPool as error:
-        advice = "run the same command again to go on, with fewer --workers if memory was short"
-        raise OSError(f"a recording process ended unexpectedly; {advice}") from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def available_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _enter_worker() -> None:
-    """Leave Ctrl-C to the parent, and leave when the parent is gone: nobody would collect the work."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "a worker has a parent"
-    threading.Thread(target=_leave_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _leave_with(sentinel: int) -> None:
-    connection.wait([sentinel])
-    os._exit(1)

@@ -3,7 +3,7 @@
 A shard holds whole episodes one after the other in flat columns:
 
     frames   uint8   [steps + episodes, H, W, 3]   lossless, in chunks of 16 frames
-    actions  int64   [steps]
+    actions  int64   [steps]                       or float32 [steps, A] where the manifest says continuous
     rewards  float32 [steps]
     ends     bool    [steps]
     starts   int64   [episodes]                    the index of each episode's first frame
@@ -19,8 +19,10 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +30,26 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from collectors.chunks import Chunks, narrow
 from collectors.drafts import publish
 from collectors.episode import Episode
 from collectors.manifest import Manifest, ShardInfo, read_manifest, shard_name
+from collectors.remote import local_folder
 
 CHUNK = 16  # frames: what a training window touches
 MOST_CHUNK_BYTES = 64 << 20
 SAFE_FILTERS = {1, 2, 3}  # deflate, shuffle, fletcher32: what HDF5 brings itself
+MOST_OPEN = 32  # files: each keeps a handle and a cache
+NEWEST_LAYOUT = 3  # of HDF5's superblock, as far as this version knows
 H5PY_VERSION = h5py.__version__
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A shard that is not on a disk yet. info: all but its file and its first episode, which `publish_shard` knows."""
+
+    content: bytes
+    info: ShardInfo
 
 
 def write_shard(folder: Path, index: int, episodes: Sequence[Episode], first_episode: int) -> ShardInfo:
@@ -43,22 +57,33 @@ def write_shard(folder: Path, index: int, episodes: Sequence[Episode], first_epi
 
     The same episodes give the same bytes. Raises OSError with one line when the disk refuses.
     """
+    return publish_shard(folder, index, pack_shard(episodes), first_episode)
+
+
+def publish_shard(folder: Path, index: int, packed: Packed, first_episode: int) -> ShardInfo:
+    """Write a packed shard as `write_shard` does. Packing is work, and another process can do that."""
+    path = folder / shard_name(index)
+    publish(path, packed.content)
+    return replace(packed.info, file=path.name, first_episode=first_episode)
+
+
+def pack_shard(episodes: Sequence[Episode]) -> Packed:
+    """Compress episodes into a shard, in memory."""
     content = _pack(episodes)
     real = all(episode.source == "real" and not episode.world for episode in episodes)
-    path = folder / shard_name(index)
-    publish(path, content)
-    return ShardInfo(
-        file=path.name,
+    info = ShardInfo(
+        file="",
         sha256=hashlib.sha256(content).hexdigest(),
         frames=sum(len(episode.frames) for episode in episodes),
         steps=sum(episode.steps for episode in episodes),
         episodes=len(episodes),
-        first_episode=first_episode,
+        first_episode=0,
         seeds=tuple(episode.seed for episode in episodes),
         behaviours=tuple(episode.behaviour for episode in episodes),
         sources=() if real else tuple(episode.source for episode in episodes),
         worlds=() if real else tuple(episode.world for episode in episodes),
     )
+    return Packed(content, info)
 
 
 def _pack(episodes: Sequence[Episode]) -> bytes:
@@ -119,23 +144,26 @@ class Dataset:
     """A folder of shards, opened for reading. Frames stay on disk until they are asked for.
 
     Every process opens its own handles when it first reads, so a data set may cross a fork or be
-    pickled into a worker.
+    pickled into a worker. Threads may share it.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, starts: Sequence[NDArray[np.int64]]) -> None:
         self.folder, self.manifest = folder, manifest
         self._starts = starts
         self._handles: dict[tuple[int, int], h5py.File] = {}
+        self._tables: dict[int, tuple[Chunks | None, NDArray[Any]]] = {}
+        self._lock = threading.RLock()
         self.episodes = tuple(ref for index in range(len(starts)) for ref in self._refs(index))
 
     @classmethod
     def open(cls, path: str | Path) -> Dataset:
         """Open a data set and check the structure of every shard (not every byte: that is `verify`).
 
-        Raises FileNotFoundError when the manifest or a shard is missing, ValueError when a shard is
-        truncated, not what the manifest says, or reaches outside itself.
+        path: a folder, or a URL such as s3://bucket/pong, which is copied here first, see remote.py. Raises
+        FileNotFoundError when the manifest or a shard is missing, ValueError when a shard is truncated, not
+        what the manifest says, or reaches outside itself.
         """
-        folder = Path(path)
+        folder = local_folder(path)
         manifest = read_manifest(folder)
         if not manifest.shards:
             raise ValueError(f"data set {folder} has no finished shard yet; run the same collect command again")
@@ -162,8 +190,7 @@ class Dataset:
             raise ValueError(f"a stretch needs two frames within [0, {ref.frames}), found {found}")
         seen = slice(ref.start + start, ref.start + stop)
         done = slice(ref.start - ref.index + start, ref.start - ref.index + stop - 1)
-        file = self._file(ref.shard)
-        try:
+        with self._reading(ref.shard) as file:
             return Episode(
                 frames=file["frames"][seen],
                 actions=file["actions"][done],
@@ -176,19 +203,37 @@ class Dataset:
                 source=ref.source,
                 world=ref.world,
             )
-        except (OSError, RuntimeError) as error:
-            raise _damaged(self.folder / self.manifest.shards[ref.shard].file) from error
+
+    def fill(self, ref: EpisodeRef, start: int, out: NDArray[np.uint8]) -> NDArray[Any]:
+        """Write frames start, start + 1, … of an episode into `out` uint8 [T, H, W, 3], of any strides.
+
+        Returns the T-1 actions between them. Made for many threads at once: each unpacks for itself. Raises
+        ValueError when the stretch reaches beyond the episode, and when the shard's bytes are damaged.
+        """
+        if not 0 <= start <= start + len(out) <= ref.frames or not len(out):
+            raise ValueError(f"a stretch must lie in [0, {ref.frames}), found [{start}, {start + len(out)})")
+        chunks, actions = self._table(ref.shard)
+        first, done = ref.start + start, ref.start - ref.index + start
+        if chunks is None:
+            with self._reading(ref.shard) as file:
+                out[:] = file["frames"][first : first + len(out)]
+        else:
+            try:
+                chunks.fill(first, out)
+            except FileNotFoundError as error:
+                raise _missing(chunks.path) from error
+            except (ValueError, OSError) as error:
+                raise ValueError(f"shard {chunks.path} is damaged: {error}; {REMEDY}") from error
+        taken = actions[done : done + len(out) - 1]
+        return taken.astype(np.int64) if taken.dtype.kind in "iu" else taken
 
     def columns(self, shard: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Whole columns of one shard but `frames`, by name, as in the head of this file; see `EpisodeRef.start`.
 
         Raises ValueError when the shard's bytes are damaged.
         """
-        file = self._file(shard)
-        try:
+        with self._reading(shard) as file:
             return {name: np.asarray(file[name]) for name in names}
-        except (OSError, RuntimeError, KeyError) as error:
-            raise _damaged(self.folder / self.manifest.shards[shard].file) from error
 
     def verify(self) -> None:
         """Compare every shard with its sha256. Raises ValueError naming the first that differs."""
@@ -206,13 +251,36 @@ class Dataset:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_handles": {}}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_handles", "_tables", "_lock")}
 
-    def _file(self, index: int) -> h5py.File:
-        key = (os.getpid(), index)
-        if key not in self._handles:
-            self._handles[key] = _open_shard(self.folder / self.manifest.shards[index].file)
-        return self._handles[key]
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _handles={}, _tables={}, _lock=threading.RLock())
+
+    @contextmanager
+    def _reading(self, shard: int) -> Iterator[h5py.File]:
+        """The open file of a shard, for one thread at a time; of the open ones those used last stay open."""
+        key, path = (os.getpid(), shard), self.folder / self.manifest.shards[shard].file
+        with self._lock:
+            self._handles[key] = self._handles.pop(key, None) or _open_shard(path)
+            here = [key for key in self._handles if key[0] == os.getpid()]
+            for old in here[:-MOST_OPEN]:
+                self._handles.pop(old).close()
+            try:
+                yield self._handles[key]
+            except (OSError, RuntimeError, KeyError) as error:
+                raise _damaged(path) from error
+
+    def _table(self, shard: int) -> tuple[Chunks | None, NDArray[Any]]:
+        """Where a shard's frames lie, and its actions in few bytes; None where only HDF5 itself can read them."""
+        with self._lock:
+            if shard not in self._tables:
+                path = self.folder / self.manifest.shards[shard].file
+                with _open_shard(path) as file:
+                    try:
+                        self._tables[shard] = (Chunks.of(file, path), narrow(file["actions"][()]))
+                    except (OSError, RuntimeError, KeyError) as error:
+                        raise _damaged(path) from error
+            return self._tables[shard]
 
     def _refs(self, index: int) -> list[EpisodeRef]:
         shard, starts = self.manifest.shards[index], self._starts[index]
@@ -244,7 +312,7 @@ def verify_shards(folder: Path, manifest: Manifest) -> None:
             raise ValueError(f"shard {path} has sha256 {found[:12]}…, expected {shard.sha256[:12]}…; {REMEDY}")
 
 
-REMEDY = "copy the data set again, or delete the folder and record it again"
+REMEDY = "copy the data set again, or set the shard aside: dreamcade inspect DATASET --repair"
 
 
 def _missing(path: Path) -> FileNotFoundError:
@@ -258,6 +326,10 @@ def _damaged(path: Path) -> ValueError:
 def _open_shard(path: Path) -> h5py.File:
     if not path.is_file():
         raise _missing(path)
+    with path.open("rb") as begin:
+        head = begin.read(9)
+    if head.startswith(b"\x89HDF") and len(head) == 9 and head[8] > NEWEST_LAYOUT:
+        raise ValueError(f"shard {path} is of a newer kind of HDF5 ({head[8]}) than this version reads; update h5py")
     try:
         return h5py.File(path, "r", locking=False, rdcc_nbytes=4 << 20)
     except (OSError, RuntimeError, ValueError) as error:
@@ -269,7 +341,7 @@ def _checked_starts(file: h5py.File, path: Path, shard: ShardInfo, manifest: Man
     frames, steps = shard.frames, shard.steps
     columns: dict[str, tuple[Any, tuple[int, ...]]] = {
         "frames": (np.uint8, (frames, manifest.height, manifest.width, 3)),
-        "actions": (np.int64, (steps,)),
+        "actions": (np.float32, (steps, len(manifest.action_names))) if manifest.continuous else (np.int64, (steps,)),
         "rewards": (np.float32, (steps,)),
         "ends": (np.bool_, (steps,)),
         "starts": (np.int64, (shard.episodes,)),
@@ -287,7 +359,10 @@ def _checked_starts(file: h5py.File, path: Path, shard: ShardInfo, manifest: Man
         raise _damaged(path) from error
     if starts[0] != 0 or np.any(np.diff(starts, append=frames) < 2):
         raise ValueError(f"shard {path}: starts must rise from 0 by two frames or more; {REMEDY}")
-    _check_ids("action", actions, 0, len(manifest.action_names), path)
+    if not manifest.continuous:
+        _check_ids("action", actions, 0, len(manifest.action_names), path)
+    elif not np.isfinite(actions).all():
+        raise ValueError(f"shard {path}: continuous actions must be finite numbers; {REMEDY}")
     if latent is not None:
         _check_ids("latent action", latent, -1, len(manifest.latent_names), path)
     return np.asarray(starts, np.int64)

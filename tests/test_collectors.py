@@ -8,11 +8,11 @@ import pytest
 from click.testing import CliRunner
 
 from app.commands.collect import collect as collect_command
-from app.commands.collect import inspect as inspect_command
+from app.commands.inspect import inspect as inspect_command
 from collectors import pong
 from collectors.atari import AtariGame
 from collectors.behaviours import LONGEST_HOLD, Seen, Sticky, behaviour_named, choose, weights_of
-from collectors.games import PONG, game_named
+from collectors.games import PONG, Actions, game_named
 from collectors.inspection import contact_sheet, inspect_dataset
 from collectors.rollout import CollectConfig, collect, play_episode
 from collectors.shards import Dataset, split_of
@@ -116,7 +116,7 @@ def test_objects_follow_the_stored_size() -> None:
 
 
 def test_sticky_holds_one_to_eight_steps_evenly() -> None:
-    player = Sticky(1000)  # so many actions that two holds in a row are hardly ever the same
+    player = Sticky(Actions(1000))  # so many actions that two holds in a row are hardly ever the same
     player.reset(np.random.default_rng(0))
     seen = Seen(np.zeros((8, 8, 3), np.uint8), np.zeros(128, np.uint8))
     actions = np.array([player.act(seen) for _ in range(40_000)])

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from test_shards import counting, make_dataset
 
 from app.commands.collect import collect as collect_command
-from app.commands.collect import inspect as inspect_command
+from app.commands.inspect import inspect as inspect_command
 from collectors import editing
 from collectors.drafts import only_writer, publish
 from collectors.editing import drop_episodes

@@ -22,7 +22,7 @@ from test_shards import counting, edit, make_dataset
 
 from app import tape as tape_module
 from app.cli import main
-from app.commands.collect import inspect as inspect_command
+from app.commands.inspect import inspect as inspect_command
 from app.session import Session, dream
 from app.subjects import dreamed, likely_actions, real
 from app.tape import TWENTY, Tape

@@ -9,13 +9,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from training.balance import Balance
 from training.optim import Average, OptimConfig, Optimiser
 from training.runs import Run, random_state, set_random_state, write_state
 
@@ -31,7 +32,7 @@ FEW, PATIENCE = 0.2, 3
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoopConfig:
     """steps: optimiser steps; batch: windows a step; length: frames a window, T; report_every and
-    keep_every: steps between reports and between resume checkpoints."""
+    keep_every: steps between reports and between resume checkpoints; balance: which windows, see balance.py."""
 
     steps: int = 1000
     batch: int = 32
@@ -39,11 +40,14 @@ class LoopConfig:
     report_every: int = 25
     keep_every: int = 100
     optim: OptimConfig = field(default_factory=OptimConfig)
+    balance: Balance = "none"
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "length", "report_every", "keep_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, found {getattr(self, name)}")
+        if self.balance not in get_args(Balance):
+            raise ValueError(f"balance must be one of {', '.join(get_args(Balance))}, found {self.balance!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.checkpoint import save_world
@@ -19,8 +20,11 @@ from models.latent_actions import LatentActionModel
 from models.tokenizer import PatchTokenizer
 from models.world import Window, WorldSpec
 from training.action_table import measure_action_table
+from training.augment import augmented, check_augment
+from training.balance import Draw, acts, drawing
 from training.cards import facts_of, write_card
 from training.loop import LoopConfig, Part, train_part
+from training.mixture import check_weights, weighted
 from training.presets import Experiment
 from training.previews import code_sheet, dream_sheet, reconstruction_sheet
 from training.runs import Run
@@ -49,7 +53,10 @@ def check(experiment: Experiment, data: Data, until: str = "dynamics") -> None:
     """Raise ValueError for what would stop a run only later: sizes that do not fit, episodes that are too short."""
     if experiment.seed < 0:
         raise ValueError(f"seed must be 0 or more, found {experiment.seed}")
+    if experiment.weights:
+        check_weights(experiment.weights, len(data.train.datasets))
     tokenizer = experiment.family.tokenizer.build(data.spec())
+    check_augment(experiment.augment, data.train.datasets, trained=not tokenizer.fits)
     least = {"tokenizer": 1, "lam": 2, "dynamics": experiment.family.dynamics.first + 1}
     for name in PARTS[: PARTS.index(until) + 1]:
         length = getattr(experiment, name).length
@@ -57,7 +64,11 @@ def check(experiment: Experiment, data: Data, until: str = "dynamics") -> None:
             continue
         if length < least[name]:
             raise ValueError(f"windows of {length} frames are too short; use --set {name}.length={least[name]} or more")
+        if getattr(experiment, name).balance == "codes" and name != "dynamics":
+            raise ValueError(f"{name}.balance=codes: there are no codes before they are learned; use motion or actions")
         windows = data.train.played_by(experiment.lam_behaviours) if name == "lam" else data.train
+        if getattr(experiment, name).balance == "actions":
+            acts(windows)
         windows.draw(np.random.default_rng(0), 1, length)
 
 
@@ -79,7 +90,8 @@ class Pipeline:
         say: Say = lambda line: None,
         begin: MaskGITWorld | None = None,
     ) -> None:
-        self.experiment, self.data, self.run, self.device = experiment, data, run, device
+        self.experiment, self.run, self.device = experiment, run, device
+        self.data = Data(weighted(data.train, experiment.weights), data.held_out)
         self.autocast, self.compiled, self.say = autocast, compiled, say
         torch.manual_seed(experiment.seed)
         self.world: MaskGITWorld = experiment.family.build(data.spec()).to(device)
@@ -144,10 +156,12 @@ class Pipeline:
             self.run.preview("tokenizer-000001", reconstruction_sheet(tokenizer, self.data.held_out))
             return
         config = self.experiment.tokenizer
+        draw = self._drawing(self.data.train, config)
 
         def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
-            window = self.data.train.read(self.data.train.draw(rng, config.batch, config.length), config.length)
-            return tokenizer.loss(Window(window.frames.to(self.device)))  # type: ignore[operator]  # learned ones have it
+            window = self.data.train.read(draw(rng, config.batch, config.length), config.length)
+            frames = augmented(window.frames, self.experiment.augment, rng)
+            return tokenizer.loss(Window(frames.to(self.device)))  # type: ignore[operator]  # learned ones have it
 
         preview = lambda module: reconstruction_sheet(module, self.data.held_out)  # noqa: E731
         self._fit(Part("tokenizer", tokenizer, loss, preview, tokenizer.size), config)
@@ -155,12 +169,16 @@ class Pipeline:
     def _tokens(self, windows: Windows | None = None) -> TokenCache:
         return tokenize(windows or self.data.train, self.world.tokenizer, self.run.folder / "cache", self.device)
 
+    def _drawing(self, windows: Windows, config: LoopConfig, codes: NDArray[np.int64] | None = None) -> Draw:
+        return drawing(windows, config.balance, self.run.folder / "cache", codes)
+
     def _train_lam(self) -> None:
         lam, config = self.world.latent_actions, self.experiment.lam
         cache = self._tokens(self.data.train.played_by(self.experiment.lam_behaviours))
+        draw = self._drawing(cache.windows, config)
 
         def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
-            places = cache.windows.draw(rng, config.batch, config.length)
+            places = draw(rng, config.batch, config.length)
             window, (tokens, _) = cache.windows.read(places, config.length), cache.read(places, config.length)
             return lam.loss(window.frames.to(self.device), tokens.to(self.device), progress)
 
@@ -173,11 +191,12 @@ class Pipeline:
     def _train_dynamics(self) -> None:
         dynamics, config = self.world.dynamics, self.experiment.dynamics
         cache = read_codes(self._tokens(), self.world.latent_actions, self.run.folder / "cache", self.device)
+        draw = self._drawing(cache.windows, config, cache.codes)
         across = self.experiment.across if cache.can_cross(config.length) else 0.0
 
         def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
             count = int(rng.binomial(config.batch, across)) if across else 0
-            places = cache.windows.draw(rng, config.batch - count, config.length)
+            places = draw(rng, config.batch - count, config.length)
             tokens, codes = cache.read(places, config.length)
             assert codes is not None
             if count:

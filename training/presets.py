@@ -9,6 +9,7 @@ from models.dynamics.config import MaskGITConfig
 from models.dynamics.maskgit import MaskGITFamily
 from models.latent_actions import LatentActionConfig
 from models.tokenizer import Size, TokenizerConfig
+from training.augment import AugmentConfig
 from training.loop import LoopConfig
 from training.optim import OptimConfig
 
@@ -24,6 +25,9 @@ class Experiment:
     need not; random play is not measured to be better than mixed.
     across: share of the dynamics' windows in which a game ends and the next one begins. Recordings stop where
     a game is over; a dream does not, and without these it would go on into what no game ever shows.
+    weights: how often windows come from each data set, in their order; none: each by its size.
+    augment: what is done to the frames that a learned tokenizer trains on. The other parts see tokens of frames as
+    they are.
     """
 
     game: str
@@ -34,6 +38,8 @@ class Experiment:
     seed: int = 0
     lam_behaviours: tuple[str, ...] = ("random",)
     across: float = 0.05
+    weights: tuple[float, ...] = ()
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
         if not 0 <= self.across <= 1:

@@ -22,10 +22,10 @@ from training.windows import Windows
 CLIP = 256
 
 
-def fingerprint(module: torch.nn.Module, windows: Windows) -> str:
-    """Hex digest of a module's weights and of the episodes it is applied to."""
+def fingerprint(module: torch.nn.Module | None, windows: Windows) -> str:
+    """Hex digest of a module's weights, if there is one, and of the episodes it is applied to."""
     digest = hashlib.sha256()
-    for key, value in sorted(module.state_dict().items()):
+    for key, value in sorted(module.state_dict().items() if module is not None else ()):
         digest.update(key.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     for dataset in windows.datasets:
@@ -94,7 +94,7 @@ def tokenize(windows: Windows, tokenizer: Tokenizer, folder: Path, device: str =
             for skip, clip in windows.clips_of(index, CLIP, overlap=tokenizer.reach - 1):
                 tokens = tokenizer.encode(clip[None].to(device))[0, skip:]
                 parts.append(tokens.to(torch.int32).cpu().numpy())
-        _save(path, np.concatenate(parts))
+        save_array(path, np.concatenate(parts))
     return TokenCache(windows, np.load(path, mmap_mode="r"))
 
 
@@ -112,11 +112,12 @@ def read_codes(cache: TokenCache, lam: LatentActionModel, folder: Path, device: 
                 found = lam.infer(clip[None].to(device))[0].cpu().numpy()
                 codes.append(found[max(0, skip - 1) :])
             parts.append(np.append(np.concatenate(codes), -1))
-        _save(path, np.concatenate(parts))
+        save_array(path, np.concatenate(parts))
     return TokenCache(cache.windows, cache.tokens, np.load(path, mmap_mode="r"))
 
 
-def _save(path: Path, values: NDArray[np.generic]) -> None:
+def save_array(path: Path, values: NDArray[np.generic]) -> None:
+    """Write an array to be mapped into memory later, whole or not at all."""
     content = io.BytesIO()
     np.save(content, values)
     write_bytes(path, content.getbuffer())

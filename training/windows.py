@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -37,16 +40,20 @@ class Windows:
 
     def played_by(self, behaviours: Sequence[str]) -> Windows:
         """Only the episodes of these behaviours; all of them where there is none."""
-        return self._only([(dataset, ref) for dataset, ref in self.episodes if ref.behaviour in behaviours])
+        return self._only([ref.behaviour in behaviours for _, ref in self.episodes])
 
     def real(self) -> Windows:
         """Only the episodes of the game itself, none that was dreamed; all of them where there is none."""
-        return self._only([(dataset, ref) for dataset, ref in self.episodes if ref.source == "real"])
+        return self._only([ref.source == "real" for _, ref in self.episodes])
 
-    def _only(self, kept: list[tuple[Dataset, EpisodeRef]]) -> Windows:
+    def _only(self, wanted: list[bool]) -> Windows:
+        return self._taken(np.flatnonzero(wanted)) if any(wanted) else self
+
+    def _taken(self, episodes: NDArray[np.int64]) -> Windows:
+        """The same data sets with only these episodes of them, by number."""
         part = copy.copy(self)
-        part.episodes = kept or self.episodes
-        part.lengths = np.array([ref.frames for _, ref in part.episodes])
+        part.episodes = [self.episodes[episode] for episode in episodes]
+        part.lengths = self.lengths[episodes]
         return part
 
     @property
@@ -56,29 +63,58 @@ class Windows:
 
     def draw(self, rng: np.random.Generator, batch: int, length: int) -> NDArray[np.int64]:
         """int64 [B, 2]: episode and first frame of `batch` windows of `length` frames, evenly over all."""
-        room = np.maximum(self.lengths - length + 1, 0)
-        if not room.any():
-            longest = int(self.lengths.max())
-            raise ValueError(f"longest episode has {longest} frames, a window needs {length}; collect longer episodes")
+        room = self.room(length)
         place = rng.integers(int(room.sum()), size=batch)
         edges = np.cumsum(room)
         episode = np.searchsorted(edges, place, side="right")
         return np.stack([episode, place - (edges[episode] - room[episode])], axis=1)
 
+    def room(self, length: int) -> NDArray[np.int64]:
+        """int64 [E]: how many windows of `length` frames each episode has. Raises ValueError where none has any."""
+        room = np.maximum(self.lengths - length + 1, 0)
+        if not room.any():
+            longest = int(self.lengths.max())
+            raise ValueError(f"longest episode has {longest} frames, a window needs {length}; collect longer episodes")
+        return room
+
+    def by_share(self, odds: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The odds of the episodes [E] as they should be; a mixture gives each game its share of them."""
+        return odds
+
+    def column(self, name: str) -> Iterator[NDArray[Any]]:
+        """One column of each episode in turn, [T] or [T, K]; read once for episodes of a shard that stand together."""
+        last, found = None, np.empty(0)
+        for dataset, ref in self.episodes:
+            if last != (dataset.folder, ref.shard):
+                last, found = (dataset.folder, ref.shard), dataset.columns(ref.shard, (name,))[name]
+            first = ref.start - ref.index
+            yield found[first : first + ref.steps]
+
     def over(self) -> NDArray[np.int64]:
         """int64 [E]: the episodes at whose end the game itself was over, and not only the recording."""
-        last = (dataset.read(ref, ref.frames - 2, ref.frames).ends[-1] for dataset, ref in self.episodes)
-        return np.flatnonzero(np.fromiter(last, bool, len(self.episodes)))
+        return np.flatnonzero(np.fromiter((ends[-1] for ends in self.column("ends")), bool, len(self.episodes)))
 
     def read(self, places: NDArray[np.int64], length: int) -> Window:
-        """The windows at `places` [B, 2], with their real actions."""
-        frames, actions = [], []
-        for episode, start in places.tolist():
-            dataset, ref = self.episodes[episode]
-            part = dataset.read(ref, start, start + length)
-            frames.append(part.frames)
-            actions.append(part.actions)
-        return Window(to_channels_first(np.stack(frames)), torch.from_numpy(np.stack(actions)))
+        """The windows at `places` [B, 2], with their real actions; by as many threads as torch computes with."""
+        size = self.datasets[0].manifest
+        frames = np.empty((len(places), length, 3, size.height, size.width), np.uint8)
+
+        def fill(row: int) -> NDArray[Any]:
+            dataset, ref = self.episodes[places[row, 0]]
+            seen = np.empty((length, size.height, size.width, 3), np.uint8)
+            actions = dataset.fill(ref, int(places[row, 1]), seen)
+            # OpenCV takes colours apart several times faster than a copy with other strides does.
+            for channel, plane in enumerate(cv2.split(seen.reshape(-1, size.width, 3))):
+                frames[row, :, channel] = plane.reshape(length, size.height, size.width)
+            return actions
+
+        threads = min(torch.get_num_threads(), len(places))
+        if threads > 1:
+            with ThreadPoolExecutor(threads) as pool:
+                actions = list(pool.map(fill, range(len(places))))
+        else:
+            actions = list(map(fill, range(len(places))))
+        return Window(torch.from_numpy(frames), torch.from_numpy(np.stack(actions)))
 
     def clips(self, length: int = 500) -> Iterator[Tensor]:
         """Every frame once, in clips uint8 [T, C, H, W] of at most `length` frames, episode by episode."""
@@ -106,10 +142,13 @@ def open_datasets(paths: tuple[str | Path, ...], game: str | None = None) -> lis
     """Open data sets that belong together: one game, one frame size, one list of actions, or a ValueError."""
     if not paths:
         raise ValueError("no data set given; record one: dreamcade collect pong, then use --data DIR")
-    datasets = [Dataset.open(Path(path)) for path in paths]
+    datasets = [Dataset.open(path) for path in paths]
     first = datasets[0].manifest
     for path, dataset in zip(paths, datasets, strict=True):
         found = dataset.manifest
+        if found.continuous:
+            shape = f"{len(found.action_names)} numbers a step"
+            raise ValueError(f"{path} holds continuous actions, {shape}; worlds are learned from games with action ids")
         if game is not None and found.game != game:
             raise ValueError(f"{path} holds {found.game!r}, expected {game!r}; use --data with frames of {game}")
         if found.game != first.game:

@@ -62,6 +62,8 @@ def browse(
         raise click.UsageError("--export needs --out, and --out needs --export, as in --export 3 --out x.mp4")
     folder = _folder(dataset)
     opened = Dataset.open(folder)
+    if opened.manifest.continuous:
+        raise ValueError(f"{folder} holds continuous actions, not ids; look at it with dreamcade inspect --sheet FILE")
     attended = export is None and drop is None and has_display()
     loaded, home = _world(world, opened.manifest, device) if world or attended else (None, None)
     browser = Browser(opened, loaded)

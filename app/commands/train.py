@@ -119,6 +119,8 @@ def train(
         if dataset.manifest.dreamed:
             share = f"{dataset.manifest.dreamed} of {dataset.manifest.episodes} episodes"
             click.echo(f"warning: {path}: {share} were dreamed; what a dream gets wrong is learned too", err=True)
+        if dataset.manifest.lossy:
+            click.echo(f"warning: {path}: frames are from lossy pictures; small things may be missing", err=True)
     game = datasets[0].manifest.game
     folder = Path(run_folder) if run_folder else saves() / "runs" / game
     target = Path(out) if out else saves() / "worlds" / game
