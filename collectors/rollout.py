@@ -90,7 +90,7 @@ def play_episode(game: Game, behaviour: str, seed: int, most_steps: int, take: i
     player, machine = behaviour_named(name, game), _machine(game)
     player.reset(rng)
     frame, end = machine.reset(seed), False
-    # Memory that was never touched costs nothing, and a frame is put where it stays: see tests/benchmarks.
+    # Memory that was never touched costs nothing, and a frame is put where it stays.
     frames, objects = np.empty((min(most_steps, ROOM) + 1, *frame.shape), np.uint8), [machine.objects]
     frames[0] = frame
     actions, rewards, ends = list[Action](), list[float](), list[bool]()
