@@ -28,10 +28,10 @@ def versions() -> dict[str, str]:
     return {"ale_py": metadata.version("ale-py")}
 
 
-def _console(seed: int, rom: str) -> ale_py.ALEInterface:
+def _console(rom: str) -> ale_py.ALEInterface:
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
     console = ale_py.ALEInterface()
-    console.setInt("random_seed", seed % 2**31)
+    console.setInt("random_seed", 0)  # of sticky actions, of which there are none
     console.setFloat("repeat_action_probability", 0.0)
     console.loadROM(roms.get_rom_path(rom))
     return console
@@ -39,7 +39,7 @@ def _console(seed: int, rom: str) -> ale_py.ALEInterface:
 
 def minimal_action_names(rom: str) -> tuple[str, ...]:
     """The names of the actions that do something in a game, in the order of their ids."""
-    return tuple(action.name for action in _console(0, rom).getMinimalActionSet())
+    return tuple(action.name for action in _console(rom).getMinimalActionSet())
 
 
 class AtariGame:
@@ -54,9 +54,14 @@ class AtariGame:
     def reset(self, seed: int) -> Frame:
         """Start over and play 1 to 30 no-op raw frames, drawn from the seed. Returns uint8 [H, W, 3]."""
         rng = np.random.default_rng([seed, 0])
-        # The seed reaches the console only when the cartridge goes in; so an episode owes nothing to the last one.
-        self._console = console = _console(seed, self.game.rom)
-        self._actions = console.getMinimalActionSet()
+        if self._console is None:
+            self._console = _console(self.game.rom)
+            self._actions = self._console.getMinimalActionSet()
+            self._fresh = self._console.cloneState(include_rng=True)
+        # Putting a cartridge in takes as long as hundreds of steps. Going back to that moment, luck and all, is the
+        # same: an episode owes nothing to the last one.
+        console = self._console
+        console.restoreState(self._fresh)
         console.reset_game()
         self._screens = (console.getScreenRGB(),) * 2
         self._rams = (console.getRAM(),) * 2

@@ -158,7 +158,7 @@ class _Spooled:
     """Episodes in a file: their frames one after the other, uint8 [frames, H, W, 3], and the rest of each."""
 
     path: Path
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     rests: tuple[dict[str, Any], ...]
 
 
@@ -229,7 +229,7 @@ def _unbroken(call: Callable[..., Result], *arguments: Any) -> Result:
 
 def _spool(call: Plays, path: Path) -> _Spooled:
     """Play, and keep the frames in a file. Runs in a worker."""
-    rests, shape = list[dict[str, Any]](), (0, 0, 0)
+    rests, shape = list[dict[str, Any]](), tuple[int, ...]()
     try:
         with path.open("wb") as file:
             for episode in call():

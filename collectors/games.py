@@ -15,6 +15,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from collectors.cartridges import action_names
+
 Size = tuple[int, int]
 Action: TypeAlias = "int | NDArray[np.float32]"
 """An id, or float32 [A] with every number in [-1, 1]."""
@@ -177,6 +179,7 @@ ROWS: tuple[Game, ...] = (
     _gymnasium("Pendulum-v1", ("torque",), 20.0, continuous=True),
 )
 GAMES: dict[str, Game] = {row.id: row for row in ROWS}
+FOR_TWO = {"combat", "joust", "maze_craze", "warlords"}  # nobody can play these alone: ALE ends the process
 PREFIXES = {"ale": "atari", "dm_control": "control", "gym": "gymnasium"}  # other words for families
 
 
@@ -195,7 +198,7 @@ def game_ids(family: str | None = None) -> tuple[str, ...]:
 def _cartridges() -> tuple[str, ...]:
     from ale_py import roms
 
-    return tuple(roms.get_all_rom_ids())
+    return tuple(rom for rom in roms.get_all_rom_ids() if rom not in FOR_TWO)
 
 
 def families() -> tuple[str, ...]:
@@ -250,10 +253,13 @@ def check_size(size: Size) -> None:
 
 
 def _generic(rom: str) -> Game:
-    """The row of any Atari game: the emulator is asked for its action names."""
-    from collectors.atari import minimal_action_names
+    """The row of any Atari game. A cartridge that the table of actions does not know is asked."""
+    names = action_names(rom)
+    if names is None:
+        from collectors.atari import minimal_action_names
 
-    words = [word.capitalize() for word in rom.split("_")]
+        names = minimal_action_names(rom)
+    words = rom.title().split("_")
     return Game(
         id=rom,
         native=f"ALE/{''.join(words)}-v5",
@@ -261,5 +267,5 @@ def _generic(rom: str) -> Game:
         title=" ".join(words),
         height=DEFAULT_SIZE[0],
         width=DEFAULT_SIZE[1],
-        action_names=minimal_action_names(rom),
+        action_names=names,
     )

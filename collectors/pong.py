@@ -55,12 +55,12 @@ def objects(
     found = np.zeros((3, 3), np.float32)
     down, across = height / (crop[1] - crop[0]), width / 160
     for row, seen in enumerate(zip(*map(boxes, rams), strict=True)):
-        shown = np.array([box for box in seen if box is not None])
-        if len(shown):
+        shown = [box for box in seen if box is not None]
+        if shown:  # plain numbers: this is done at every step of a recording
+            top, bottom = min(box[0] for box in shown), max(box[1] for box in shown)
+            left, right = min(box[2] for box in shown), max(box[3] for box in shown)
             if decimated:  # an odd edge falls on a pixel that is left out: the next one is the edge that is seen
-                shown += shown % 2
-            top, left = shown[:, (0, 2)].min(0)
-            bottom, right = shown[:, (1, 3)].max(0)
+                top, bottom, left, right = (edge + edge % 2 for edge in (top, bottom, left, right))
             found[row] = (1.0, ((top + bottom) / 2 - crop[0]) * down - 0.5, (left + right) / 2 * across - 0.5)
     return found
 

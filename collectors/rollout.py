@@ -32,6 +32,7 @@ Progress = Callable[[int, int], None]
 HIGHEST_SEED = 2**31
 RUN = 1024  # transitions that a worker should play at a time: short episodes are not worth a message each
 LONGEST_RUN = 32  # tasks
+ROOM = 2048  # transitions that an episode has room for at first
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,19 +91,23 @@ def play_episode(game: Game, behaviour: str, seed: int, most_steps: int, take: i
     player, machine = behaviour_named(name, game), _machine(game)
     player.reset(rng)
     frame, end = machine.reset(seed), False
-    frames, objects = [frame], [machine.objects]
+    # Memory that was never touched costs nothing, and a frame is put where it stays.
+    frames, objects = np.empty((min(most_steps, ROOM) + 1, *frame.shape), np.uint8), [machine.objects]
+    frames[0] = frame
     actions, rewards, ends = list[Action](), list[float](), list[bool]()
     while len(actions) < most_steps and not end:
         action = player.act(Seen(frame, machine.ram))
         frame, reward, end = machine.step(action)
-        frames.append(frame)
+        if len(actions) + 1 == len(frames):
+            frames = np.concatenate([frames, np.empty_like(frames)])
+        frames[len(actions) + 1] = frame
         objects.append(machine.objects)
         actions.append(action)
         rewards.append(reward)
         ends.append(end)
     labels = [found for found in objects if found is not None]
     return Episode(
-        frames=np.stack(frames),
+        frames=frames[: len(actions) + 1],
         actions=np.array(actions, np.float32 if game.continuous else np.int64),
         rewards=np.array(rewards, np.float32),
         ends=np.array(ends, np.bool_),

@@ -20,8 +20,9 @@ import pytest
 from collectors import engines
 from collectors.engines import Here, Part, Processes, engine_named
 from collectors.episode import Episode
+from collectors.games import game_named
 from collectors.machines import installed
-from collectors.rollout import CollectConfig, collect
+from collectors.rollout import CollectConfig, Task, _play_tasks, collect
 from collectors.shards import Packed, pack_shard
 
 ROOT = Path(__file__).parent.parent
@@ -63,9 +64,9 @@ def fail() -> Iterator[Episode]:
 @needs_procgen
 def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     before = spools()
-    for workers in (1, 2, 4):
+    for workers in (1, 2):
         collect(CollectConfig(game="starpilot", workers=workers, **SHORT), tmp_path / str(workers))
-    assert digests(tmp_path / "1") == digests(tmp_path / "2") == digests(tmp_path / "4")
+    assert digests(tmp_path / "1") == digests(tmp_path / "2")
     assert len(digests(tmp_path / "1")) == 5
     assert spools() == before
 
@@ -115,7 +116,9 @@ def test_frames_go_to_the_disk_where_shared_memory_is_small(monkeypatch: pytest.
 def test_a_killed_recording_leaves_no_frames_in_memory(tmp_path: Path) -> None:
     before = spools()
     code = "from app.cli import main; main(['collect', 'pong', '--frames=90000', '--workers=2', f'--out={}'])"
-    process = subprocess.Popen([sys.executable, "-c", code.replace("{}", str(tmp_path / "out"))], cwd=ROOT)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code.replace("{}", str(tmp_path / "out"))], cwd=ROOT, stderr=subprocess.DEVNULL
+    )
     limit = time.monotonic() + 60
     while not any(any(folder.iterdir()) for folder in spools() - before):
         assert process.poll() is None
@@ -157,8 +160,8 @@ def test_a_ray_cluster_records_the_same_bytes(tmp_path: Path) -> None:
             assert digests(tmp_path / f"{game}-{other}") == expected, other
     cluster = engine_named("ray", 2)
     try:
-        failed = cluster.play(fail)
-        with pytest.raises(ValueError, match=r"^no such thing$"):
+        failed = cluster.play(partial(_play_tasks, game_named("pong"), "lazy", (Task(0, 0),), 10))
+        with pytest.raises(ValueError, match=r"^unknown behaviour 'lazy'; known"):
             failed.steps()
     finally:
         cluster.close()

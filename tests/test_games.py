@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from app.commands.games import games as games_command
 from app.real import LiveGame, RealWorld
 from collectors import machines
+from collectors.atari import minimal_action_names
 from collectors.behaviours import Seen, Sticky, weights_of
 from collectors.games import PROCGEN_GAMES, ROWS, Actions, Game, families, game_ids, game_named
 from collectors.inspection import inspect_dataset
@@ -196,6 +197,7 @@ def test_names(name: str, found: str) -> None:
         ("coinrum", "unknown game 'coinrum'; did you mean coinrun"),
         ("walkerwlk", "did you mean walker-walk"),
         ("procgen:pong", "unknown game 'procgen:pong'; "),
+        ("maze_craze", "unknown game 'maze_craze'; "),
         ("nes:mario", "unknown family 'nes' in 'nes:mario'; known: atari, control, gymnasium, procgen"),
     ],
 )
@@ -207,9 +209,35 @@ def test_unknown_names(name: str, message: str) -> None:
 def test_every_game_has_a_name_of_its_own() -> None:
     ids = [known for family in families() for known in game_ids(family)]
     assert len(ids) == len(set(ids)) == len(game_ids()) > 120
+    assert len(game_ids("atari")) == 104
     assert len({"".join(filter(str.isalnum, known)) for known in ids}) == len(ids)
     assert set(MAKERS) == set(families())
     assert len([row for row in ROWS if row.maker == "procgen"]) == 16
+
+
+@pytest.mark.parametrize("rom", ["freeway", "video_checkers", "ms_pacman", "asteroids", "alien"])
+def test_the_table_of_actions_is_what_the_emulator_says(rom: str) -> None:
+    assert game_named(rom).action_names == minimal_action_names(rom)
+
+
+@pytest.mark.benchmark
+def test_the_whole_table_of_actions_is_what_the_emulator_says() -> None:
+    for rom in game_ids("atari"):
+        assert game_named(rom).action_names == minimal_action_names(rom), rom
+
+
+def test_a_game_of_atari_owes_nothing_to_the_one_before() -> None:
+    game, machine = machine_of("breakout")
+    actions = drawn(game, 300)
+    for seed in (4, 5):
+        play(machine, [machine.reset(seed), *actions][1:])
+    machine.reset(6)
+    found = play(machine, actions)
+    alone = make_machine(game)
+    alone.reset(6)
+    expected = play(alone, actions)
+    np.testing.assert_array_equal(found[0], expected[0])
+    assert found[1:] == expected[1:]
 
 
 def test_only_atari_has_frames_to_merge() -> None:

@@ -79,6 +79,8 @@ def _check(row: Any, folder: Path, target: Path, resume: bool, options: dict[str
     from models.world import WorldSpec
     from training.runs import check_free
 
+    if row.continuous:
+        raise ValueError(f"'{row.id}' has continuous actions; worlds are learned from games with action ids")
     if not resume:
         check_free(folder)
     check_out(target)
