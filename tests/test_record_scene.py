@@ -25,6 +25,7 @@ from app.subjects import real
 from app.tape import Tape
 from collectors.atari import AtariGame
 from collectors.games import PONG, Game, game_named
+from collectors.machines import make_machine
 from collectors.shards import Dataset
 
 
@@ -35,7 +36,7 @@ class Chair:
         self.folder = folder / "played"
         self.tape = Tape(folder, real(game), **options)
         self.tape.start(self.folder)
-        self.play = RealPlay(game, AtariGame(game), self.tape, seed)
+        self.play = RealPlay(game, make_machine(game), self.tape, seed)
         self.screen = Screen(game.width, game.height, bars=bars)
         self.scene = RecordScene(self.play, self.screen, captures=folder / "captures", fps=0)
         self.loop = Loop(self.screen, self.scene, Stats(), fps=0)

@@ -22,7 +22,7 @@ from collectors.shards import Dataset
 
 FRAMES = int(os.environ.get("DREAMCADE_FRAMES", "10000"))
 SEEDS = int(os.environ.get("DREAMCADE_SEEDS", "3"))
-PLAYERS = ("random", "sticky", "novelty")
+PLAYERS = ("sticky", "novelty")
 COUNTS = ("patches", "coarse_states", "states", "distinct_frames")
 SHOWN = (*COUNTS, "action_perplexity", "still")
 
