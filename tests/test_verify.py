@@ -216,7 +216,7 @@ def test_a_second_repair_knows_where_the_first_lost_one_was(folder: Path, record
     "options",
     [
         {"levels": 2, "behaviour": "random"},
-        {"behaviour": "novelty", "episode_frames": 30, "frames": 200, "shard_frames": 60},
+        {"behaviour": "novelty", "episode_frames": 30, "frames": 400, "shard_frames": 90},
     ],
 )
 def test_seeds_that_were_played_more_than_once(tmp_path: Path, options: dict[str, Any]) -> None:
