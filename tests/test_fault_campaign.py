@@ -35,8 +35,10 @@ RECORDERS = """
 # For every line with a folder: a process that records into it. Says its number, then how it ended.
 import os, sys
 from pathlib import Path
-from collectors.rollout import CollectConfig, collect
+from collectors.rollout import CollectConfig, collect, play_episode
+from collectors.games import game_named
 config = CollectConfig(**{options!r}, workers=1)
+play_episode(game_named("pong"), "random", 0, 1)  # whatever is loaded late is loaded now
 print("ready", flush=True)
 for line in sys.stdin:
     child = os.fork()
@@ -129,6 +131,7 @@ def survey(folder: Path, whole: dict[str, bytes], before: dict[str, bytes]) -> d
 def test_killed_at_random_moments(
     tmp_path: Path, recorders: "subprocess.Popen[str]", tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    recorded(tmp_path / "first", FEW)
     began = time.monotonic()
     whole = recorded(tmp_path / "whole", MANY)
     lasts = time.monotonic() - began
