@@ -151,7 +151,7 @@ def test_foreign_shards_are_not_overwritten(tmp_path: Path) -> None:
         (["pong", "--size", "big"], "--size must be HEIGHTxWIDTH as in 104x80, found 'big'"),
         (["pong", "--size", "0x80"], "frame size must be HxW with sides in [8, 512], found 0x80"),
         (["pong", "--workers", "no"], "--workers must be auto or a number from 1 on, found 'no'"),
-        (["pong", "--behaviour", "lazy"], "unknown behaviour 'lazy'; known: random, sticky, scripted, mix"),
+        (["pong", "--behaviour", "lazy"], "unknown behaviour 'lazy'; known: random, sticky, scripted, novelty, agent:"),
         (["pong", "--behaviour", "random:-1"], "behaviour weight must be a positive number"),
         (["pong", "--behaviour", "random:1,random:2"], "behaviour 'random' is named twice"),
         (["breakout", "--behaviour", "scripted"], "no scripted player for 'breakout'"),
