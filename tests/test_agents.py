@@ -40,6 +40,12 @@ def too_high(frame, rng):
 def no_number(frame, rng):
     return 1.5
 
+def push(frame, rng):
+    return [0.5]
+
+def push_hard(frame, rng):
+    return [1.5]
+
 limit = 4
 '''
 
@@ -113,6 +119,21 @@ def test_what_cannot_be_an_agent(players: Path, which: str, message: str) -> Non
     with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
         play_episode(PONG, name, 0, 50)
     assert "\n" not in str(caught.value)
+
+
+def test_an_agent_may_answer_with_numbers(players: Path, tmp_path: Path) -> None:
+    pendulum = game_named("pendulum")
+    agent = Agent(f"{players}:push", pendulum)
+    agent.reset(np.random.default_rng(0))
+    answers = np.array([agent.act(seen(grey(0))) for _ in range(200)])
+    assert answers.dtype == np.float32
+    assert 0.3 < (answers == 0.5).mean() < 0.9
+    agent = Agent(f"{players}:push_hard", pendulum)
+    agent.reset(np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"answered \[1.5\], expected 1 numbers in \[-1, 1\]"):
+        [agent.act(seen(grey(0))) for _ in range(99)]
+    with pytest.raises(ValueError, match=r"net.pt is a network that gives ids; here an action is 1 numbers"):
+        Agent(str(network(tmp_path / "net.pt", Newest())), pendulum)
 
 
 def test_weights_of_agents(players: Path) -> None:
