@@ -148,7 +148,7 @@ def test_pause_step_and_sync(tmp_path):
     assert (table.comparison.turns, table.scene.waiting) == (turns, True)
     table.press(pygame.K_r)
     table.scene.say("")  # the line that says so lies on the panes of a window this small
-    table.turns(1)
+    table.scene.draw(table.screen)
     assert np.array_equal(table.comparison.session.frame, table.comparison.real.frame)
     assert np.array_equal(table.pane(1), table.pane(0))
     table.press(pygame.K_n)
