@@ -42,6 +42,7 @@ class Engine:
     ) -> None:
         self.session, self.fps = session, fps
         self.paused, self.dreamed, self.late, self.speed = False, 0, 0, 1.0
+        self.limit: int | None = None  # frames after which no step is begun
         self.cursor: int | None = None  # the step on show while the dream runs backwards
         self.thinker = Thinker(threaded)
         session.aside = self.thinker.ask
@@ -92,7 +93,7 @@ class Engine:
         new = self._collect(now)
         if self.cursor is not None:
             return self._run_back(now) or new
-        if self.busy or self.thinking:
+        if self.busy or self.thinking or (self.limit is not None and self.dreamed >= self.limit):
             return new
         hurried = bool(self._hurry)
         if not hurried and not self._single and (self.paused or now < self._due):

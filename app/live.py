@@ -102,6 +102,7 @@ class Live:
         first: called when that frame is shown. say: told what the tuning found.
         """
         self._limit, self._tune, self._first, self._say = max_frames, tune, first, say
+        self.engine.limit = max_frames
         began = time.perf_counter()
         try:
             self.game.run()

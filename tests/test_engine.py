@@ -231,3 +231,11 @@ def test_work_that_takes_longer_stops_the_dream_until_it_is_done(clock):
     finally:
         gate.set()
         engine.close()
+
+
+def test_no_step_beyond_the_limit(clock):
+    engine = made(clock, fps=0)
+    engine.limit = 3
+    for _ in range(10):
+        engine.turn(lambda: 0)
+    assert engine.dreamed == 3
