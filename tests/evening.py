@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections import deque
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def record(folder: Path, minutes: float) -> Path:
     torch.set_num_threads(1)
     world = find_world("pong")
     session = Session(load_world(world), load_starts(world), seed=5, world_id=world_id(world))
-    live = Live(session, title="pong", scale=None, fps=0, places=Places.within(folder), threads=2)
+    live = Live(session, title="pong", scale=None, fps=0, places=Places.within(folder), threads=1)
     game = live.game
 
     def press(key: int, down: bool = True) -> None:
@@ -76,6 +77,7 @@ def record(folder: Path, minutes: float) -> Path:
         before = scene.comparison.turns
         while scene.comparison.turns == before:
             game.turn()
+            time.sleep(0.002)  # the thread that thinks needs the interpreter, too
             if not game.stack:
                 raise SystemExit("the window was closed")
         wanted = person.look(scene.comparison.real.objects)
