@@ -80,26 +80,21 @@ class Binding:
         return "  ".join(key.shown for key in self.keys)
 
 
+ARROWS = (
+    Key(pygame.K_UP, "Up", "UP"),
+    Key(pygame.K_DOWN, "Down", "DOWN"),
+    Key(pygame.K_LEFT, "Left", "LEFT"),
+    Key(pygame.K_RIGHT, "Right", "RIGHT"),
+    Key(pygame.K_w, "W", "UP"),
+    Key(pygame.K_a, "A", "LEFT"),
+    Key(pygame.K_s, "S", "DOWN"),
+    Key(pygame.K_d, "D", "RIGHT"),
+)
+NUMBERS = tuple(Key(pygame.K_1 + number, str(number + 1), number) for number in range(8))
+
 BINDINGS: tuple[Binding, ...] = (
-    Binding(
-        Does.ACT,
-        "hold a learned action",
-        tuple(Key(pygame.K_1 + number, str(number + 1), number) for number in range(8)),
-    ),
-    Binding(
-        Does.MOVE,
-        "hold the action that goes this way",
-        (
-            Key(pygame.K_UP, "Up", "UP"),
-            Key(pygame.K_DOWN, "Down", "DOWN"),
-            Key(pygame.K_LEFT, "Left", "LEFT"),
-            Key(pygame.K_RIGHT, "Right", "RIGHT"),
-            Key(pygame.K_w, "W", "UP"),
-            Key(pygame.K_a, "A", "LEFT"),
-            Key(pygame.K_s, "S", "DOWN"),
-            Key(pygame.K_d, "D", "RIGHT"),
-        ),
-    ),
+    Binding(Does.ACT, "hold a learned action", NUMBERS),
+    Binding(Does.MOVE, "hold the action that goes this way", ARROWS),
     Binding(Does.MOVE, "hold the action that fires", (Key(pygame.K_RETURN, "Enter", "FIRE"),)),
     Binding(Does.PAUSE, "pause, go on", (Key(pygame.K_SPACE, "Space"),)),
     Binding(Does.STEP, "pause and dream one frame", (Key(pygame.K_n, "N"), Key(pygame.K_PERIOD, "."))),

@@ -72,7 +72,6 @@ class Live:
         turns = max(TURNS, rate) if rate > 0 else 0.0
         self.game = Game(self.screen, self.scene, stats, fps=turns, after_turn=self._after_turn)
         sys.setswitchinterval(SWITCH_S)
-        self._limit: int | None = None
         self._first: Callable[[], None] | None = None
         self._tune, self._watch = False, crew.Watch(1, 1.0)
         self._say: Callable[[str], None] = _silent
@@ -101,8 +100,7 @@ class Live:
         tune: choose the number of threads by timing, once the first frame is on the screen.
         first: called when that frame is shown. say: told what the tuning found.
         """
-        self._limit, self._tune, self._first, self._say = max_frames, tune, first, say
-        self.engine.limit = max_frames
+        self.engine.limit, self._tune, self._first, self._say = max_frames, tune, first, say
         began = time.perf_counter()
         try:
             self.game.run()
@@ -130,7 +128,7 @@ class Live:
             self._say("steps became slow with 2 threads: going on with 1")
         if self.game.fps == 0:
             self.engine.wait(PATIENCE_S)
-        return self._limit is None or self.dreamed < self._limit
+        return self.engine.limit is None or self.dreamed < self.engine.limit
 
     def _after_step(self, seconds: float) -> None:
         """In the thinking thread, whose number of threads this is about."""

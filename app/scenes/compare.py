@@ -20,7 +20,7 @@ from app.compare import Comparison, Mode, Point, Turn
 from app.controllers import Human
 from app.curve import draw_curve
 from app.hud import badge
-from app.keymap import Binding, Key, Keymap, chosen_keys
+from app.keymap import ARROWS, NUMBERS, Binding, Key, Keymap, chosen_keys
 from app.scenes.help import HelpScene
 from app.scenes.scene import Scene
 from app.screen import Screen
@@ -53,25 +53,8 @@ class CompareDoes(enum.Enum):
 
 
 BINDINGS: tuple[Binding, ...] = (
-    Binding(
-        CompareDoes.ACT,
-        "hold the action of this number",
-        tuple(Key(pygame.K_1 + number, str(number + 1), number) for number in range(8)),
-    ),
-    Binding(
-        CompareDoes.MOVE,
-        "hold the action that goes this way",
-        (
-            Key(pygame.K_UP, "Up", "UP"),
-            Key(pygame.K_DOWN, "Down", "DOWN"),
-            Key(pygame.K_LEFT, "Left", "LEFT"),
-            Key(pygame.K_RIGHT, "Right", "RIGHT"),
-            Key(pygame.K_w, "W", "UP"),
-            Key(pygame.K_a, "A", "LEFT"),
-            Key(pygame.K_s, "S", "DOWN"),
-            Key(pygame.K_d, "D", "RIGHT"),
-        ),
-    ),
+    Binding(CompareDoes.ACT, "hold the action of this number", NUMBERS),
+    Binding(CompareDoes.MOVE, "hold the action that goes this way", ARROWS),
     Binding(CompareDoes.MOVE, "hold the action that fires", (Key(pygame.K_RETURN, "Enter", "FIRE"),)),
     Binding(CompareDoes.RESYNC, "put the dream back on the real game", (Key(pygame.K_r, "R"),)),
     Binding(CompareDoes.AUTO, "put it back whenever it is lost, or not", (Key(pygame.K_t, "T"),)),

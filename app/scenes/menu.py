@@ -12,7 +12,7 @@ import pygame
 
 from app import theme
 from app.gamepad import Button, Gamepads, Table
-from app.keymap import Binding, Key, Keymap, chosen_keys
+from app.keymap import ARROWS, Binding, Key, Keymap, chosen_keys
 from app.preview import Previews
 from app.scenes.help import HelpScene
 from app.scenes.scene import Scene
@@ -34,20 +34,7 @@ class Chooses(enum.Enum):
 
 
 BINDINGS: tuple[Binding, ...] = (
-    Binding(
-        Chooses.MOVE,
-        "choose a world",
-        (
-            Key(pygame.K_UP, "Up", "UP"),
-            Key(pygame.K_DOWN, "Down", "DOWN"),
-            Key(pygame.K_LEFT, "Left", "LEFT"),
-            Key(pygame.K_RIGHT, "Right", "RIGHT"),
-            Key(pygame.K_w, "W", "UP"),
-            Key(pygame.K_a, "A", "LEFT"),
-            Key(pygame.K_s, "S", "DOWN"),
-            Key(pygame.K_d, "D", "RIGHT"),
-        ),
-    ),
+    Binding(Chooses.MOVE, "choose a world", ARROWS),
     Binding(Chooses.OPEN, "play it", (Key(pygame.K_RETURN, "Enter"), Key(pygame.K_SPACE, "Space"))),
     Binding(Chooses.FULLSCREEN, "full screen, window", (Key(pygame.K_F11, "F11"),)),
     Binding(Chooses.HELP, "show or hide this page", (Key(pygame.K_h, "H"), Key(pygame.K_F1, "F1"))),

@@ -13,7 +13,7 @@ import pygame
 from app import theme
 from app.controllers import Human
 from app.hud import Layout, badge, caps, layout
-from app.keymap import Binding, Key, Keymap, chosen_keys
+from app.keymap import ARROWS, NUMBERS, Binding, Key, Keymap, chosen_keys
 from app.real_play import Buttons, RealPlay
 from app.scenes.help import HelpScene
 from app.scenes.scene import Scene
@@ -37,30 +37,13 @@ class RecordDoes(enum.Enum):
 
 
 BINDINGS: tuple[Binding, ...] = (
-    Binding(
-        RecordDoes.MOVE,
-        "hold the action that goes this way",
-        (
-            Key(pygame.K_UP, "Up", "UP"),
-            Key(pygame.K_DOWN, "Down", "DOWN"),
-            Key(pygame.K_LEFT, "Left", "LEFT"),
-            Key(pygame.K_RIGHT, "Right", "RIGHT"),
-            Key(pygame.K_w, "W", "UP"),
-            Key(pygame.K_a, "A", "LEFT"),
-            Key(pygame.K_s, "S", "DOWN"),
-            Key(pygame.K_d, "D", "RIGHT"),
-        ),
-    ),
+    Binding(RecordDoes.MOVE, "hold the action that goes this way", ARROWS),
     Binding(
         RecordDoes.MOVE,
         "hold the action that fires",
         (Key(pygame.K_RETURN, "Enter", "FIRE"), Key(pygame.K_LCTRL, "Ctrl", "FIRE")),
     ),
-    Binding(
-        RecordDoes.ACT,
-        "hold the action of this number",
-        tuple(Key(pygame.K_1 + number, str(number + 1), number) for number in range(8)),
-    ),
+    Binding(RecordDoes.ACT, "hold the action of this number", NUMBERS),
     Binding(RecordDoes.PAUSE, "pause, go on", (Key(pygame.K_SPACE, "Space"),)),
     Binding(RecordDoes.RESTART, "begin a new game", (Key(pygame.K_r, "R"),)),
     Binding(RecordDoes.SCREENSHOT, "save a screenshot", (Key(pygame.K_F12, "F12"),)),
