@@ -1,7 +1,9 @@
 """How near a dreamed picture is to the real one, and for how long. Frames are uint8 [H, W, 3].
 
-The figures are those of the scorecard (`training.metrics`), for one frame and without torch, so that they can be
-shown while one plays; a test holds the two equal.
+For one frame and without torch, so that they can be shown while one plays. The PSNR is the scorecard's
+(`training.metrics`); a test holds the two equal. The moving pixels are other ones. A scorecard scores all rows of a
+table on the same pixels, those that the truth moves. Here one dream is followed, and what it moves alone counts
+against it: or else a paddle that wanders off while the real one stands still would not be seen.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from app.timeline import Frame
 
 PSNR_CAP = 100.0  # decibels given to equal frames
 THRESHOLD = 15.0  # decibels over the moving pixels below which a dream is somewhere else
-PATIENCE = 5  # scored frames in a row that must be below it
+PATIENCE = 3  # scored frames in a row that must be below it
 ACCENT = (240, 180, 41)  # where the pictures differ
 FULL = 128  # a difference of so much, of 255, gets the full accent
 
@@ -26,16 +28,14 @@ def psnr(truth: Frame, guess: Frame) -> float:
     return _decibels(float(_squares(truth, guess).mean()))
 
 
-def moving_mask(before: Frame, truth: Frame) -> NDArray[np.bool_]:
-    """Where the true frame differs from the true frame before it, grown by one pixel: bool [H, W]."""
-    changed = np.pad((before != truth).any(-1), 1)
-    rows = changed[:-2] | changed[1:-1] | changed[2:]
-    return np.asarray(rows[:, :-2] | rows[:, 1:-1] | rows[:, 2:], np.bool_)
+def moving_mask(before: Frame, truth: Frame, earlier: Frame, guess: Frame) -> NDArray[np.bool_]:
+    """What this step changes, in the game (before → truth) or in the dream (earlier → guess): bool [H, W]."""
+    return np.asarray((before != truth).any(-1) | (earlier != guess).any(-1), np.bool_)
 
 
-def moving_psnr(before: Frame, truth: Frame, guess: Frame) -> float:
-    """PSNR over the moving pixels, dB; NaN where nothing moved. Only the truth decides what moved."""
-    mask = moving_mask(before, truth)
+def moving_psnr(before: Frame, truth: Frame, earlier: Frame, guess: Frame) -> float:
+    """PSNR over the moving pixels, dB; NaN where nothing moved. A picture that never changes: earlier = guess."""
+    mask = moving_mask(before, truth, earlier, guess)
     return _decibels(float(_squares(truth, guess)[mask].mean())) if mask.any() else math.nan
 
 

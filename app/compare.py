@@ -174,6 +174,7 @@ class Comparison:
         real = self._advance(button)
         code = self._code(chosen, button)
         self._record(button, code)
+        earlier = self.session.frame
         dream = self.session.step(code)
         self.since += 1
         self.turns += 1
@@ -184,8 +185,8 @@ class Comparison:
             real=real,
             dream=dream,
             psnr=psnr(real, dream),
-            moving=moving_psnr(before, real, dream),
-            copy=moving_psnr(before, real, self._start),
+            moving=moving_psnr(before, real, earlier, dream),
+            copy=moving_psnr(before, real, self._start, self._start),
         )
         self._note(turn)
         return turn

@@ -64,7 +64,8 @@ def drifts(
     known = None if isinstance(world, InfersActions) else actions[:, : context - 1]
     with torch.inference_mode():
         start = world.reset(Window(frames[:, :context], known))
-    state: State = {name: torch.cat([value, value]) for name, value in start.items()}
+        state: State = {name: torch.cat([value, value]) for name, value in start.items()}
+        earlier = world.render(state)
     scores: dict[str, list[list[float]]] = {kind: [[] for _ in stretches] for kind in KINDS}
     for step in range(length - context):
         luck = [generator(seed + number, step) for _ in range(2) for number in range(len(stretches))]
@@ -73,13 +74,15 @@ def drifts(
             shown = world.render(state)
         for number, stretch in enumerate(stretches):
             at, other = context + step, len(stretches) + number
+            first = stretch.frames[context - 1]
             guesses = {
-                "dream": picture(shown[number : number + 1]),
-                "copy": stretch.frames[context - 1],
-                "shuffled": picture(shown[other : other + 1]),
+                "dream": (picture(earlier[number : number + 1]), picture(shown[number : number + 1])),
+                "copy": (first, first),
+                "shuffled": (picture(earlier[other : other + 1]), picture(shown[other : other + 1])),
             }
-            for kind, guess in guesses.items():
-                scores[kind][number].append(moving_psnr(stretch.frames[at - 1], stretch.frames[at], guess))
+            for kind, (old, new) in guesses.items():
+                scores[kind][number].append(moving_psnr(stretch.frames[at - 1], stretch.frames[at], old, new))
+        earlier = shown
         say()
     return [Drift(**{kind: tuple(scores[kind][number]) for kind in KINDS}) for number in range(len(stretches))]
 

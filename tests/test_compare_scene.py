@@ -163,7 +163,7 @@ def test_auto_is_switched_on_and_off(tmp_path):
     table.press(pygame.K_t)
     assert table.comparison.auto
     table.down(pygame.K_UP)
-    table.turns(9)
+    table.turns(5)
     assert table.comparison.syncs == 2
     assert any(part == "syncs 2" for part in table.scene.numbers())
     table.press(pygame.K_t)

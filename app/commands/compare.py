@@ -53,7 +53,7 @@ def compare(world: str, **options: Any) -> None:
 
     In mode codes the dream follows what WORLD reads off the real game; in mode keys both get what your key stands
     for; in mode lead the real game follows the dream. In a window H shows the keys, M changes the mode, R puts the
-    dream back on the real game. Lost: 5 frames in a row, of those in which something moves, below --threshold.
+    dream back on the real game. Lost: 3 frames in a row, of those in which something moves, below --threshold.
 
     \b
     dreamcade compare pong
