@@ -24,7 +24,8 @@ from app.subjects import Subject
 from collectors.drafts import publish
 from collectors.episode import Episode
 from collectors.manifest import NAME, Manifest
-from collectors.shards import H5PY_VERSION, split_of, write_shard
+from collectors.shards import split_of
+from collectors.writing import PACKED_BY, write_shard
 
 if TYPE_CHECKING:
     from app.session import Session
@@ -294,7 +295,7 @@ def _manifest(subject: Subject, behaviour: str, shard_steps: int) -> Manifest:
         episode_frames=shard_steps,
         shard_frames=shard_steps,
         frames_requested=1,
-        versions={"numpy": np.__version__, "h5py": H5PY_VERSION},
+        versions={"numpy": np.__version__, **PACKED_BY},
         complete=True,
         latent_names=subject.latent_names,
     )

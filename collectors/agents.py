@@ -36,7 +36,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from collectors.behaviours import NOISE, Seen, Sticky
+from collectors.behaviours import Seen, Sticky
 from collectors.games import Action, Actions, Game
 from collectors.machines import checked_id, checked_vector
 
@@ -47,6 +47,7 @@ Network = Callable[[NDArray[np.uint8]], int]
 SIDE, STACK = 84, 4  # pixels; frames
 TORCH_FILES = (".pt", ".pth", ".ts", ".torchscript")
 FORMS = "module:function, file.py:function, a .zip of Stable-Baselines3 or a .pt of TorchScript"
+NOISE = 0.15  # share of the decisions that are random holds instead
 WARNING = "agents are code, those in checkpoint files too: only use what you trust"
 
 

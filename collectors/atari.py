@@ -15,10 +15,11 @@ import numpy as np
 from ale_py import roms
 from numpy.typing import NDArray
 
-from collectors import pong
+from collectors import breakout, labels, pong
 from collectors.games import Action, Game
 from collectors.machines import Frame, checked_id, seal, unseal
 
+LABELS = {"pong": pong.boxes, "breakout": breakout.boxes}  # where the memory says that the named objects are
 MOST_NOOPS = 30
 HEAD = "<?HI"  # of a snapshot: whether the game is over, rows of a screen, bytes of the console's state
 
@@ -114,7 +115,9 @@ class AtariGame:
             return None
         game = self.game
         rams = self._rams if game.pooled == 2 else (self._rams[1], self._rams[1])
-        return pong.objects(rams, game.crop, game.height, game.width, game.downscale == "nearest")
+        where = LABELS[game.rom]
+        shown = where(rams[0]), where(rams[1])
+        return labels.objects(shown, game.crop, game.height, game.width, game.downscale == "nearest")
 
     def snapshot(self) -> bytes:
         """The present, to come back to with `restore`."""

@@ -15,14 +15,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from collectors import novelty, pong
+from collectors import breakout, novelty, pong
 from collectors.games import Action, Actions, Game, scripted_games
 
 LONGEST_HOLD = 8  # steps
 LONGEST_MOVE = 1  # steps a scripted player keeps a direction
-NOISE = 0.15  # share of a scripted player's decisions that are random holds
 MIX = {"random": 0.4, "sticky": 0.3, "scripted": 0.3}
-SCRIPTS = {"follow_ball": pong.follow_ball}
+SCRIPTS = {"pong": (pong.follow_ball, 0.15), "breakout": (breakout.follow_ball, 0.04)}
+"""Rules, and the share of decisions that are random holds instead: a missed ball costs much more in Breakout."""
 AGENT, HUMAN = "agent:", "human"  # what follows a colon says which agent
 KNOWN = "random, sticky, scripted, novelty, agent:WHICH, human, mix, or weights as random:1,sticky:3"
 
@@ -85,16 +85,16 @@ class Sticky:
 
 
 class Scripted(Sticky):
-    """Plays by a rule, asked anew each step; a share NOISE of its decisions are random holds as in Sticky."""
+    """Plays by a rule, asked anew each step; some of its decisions are random holds as in Sticky."""
 
     def __init__(self, game: Game) -> None:
         super().__init__(game.actions)
         if game.scripted is None:
             raise ValueError(f"no scripted player for '{game.id}'; games that have one: {', '.join(scripted_games())}")
-        self._rule = SCRIPTS[game.scripted]
+        self._rule, self._noise = SCRIPTS[game.scripted]
 
     def _choose(self, seen: Seen) -> None:
-        if self._rng.random() < NOISE:
+        if self._rng.random() < self._noise:
             super()._choose(seen)
         else:
             self._action = self._rule(seen.ram)

@@ -7,15 +7,16 @@ neither, so that reading fills all cores and the memory it takes does not grow w
 from __future__ import annotations
 
 import os
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 DEFLATE = 1  # HDF5's number for it
+BROKEN = cast("type[Exception]", isal_zlib.error)  # whose stubs call it an instance
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,10 +70,10 @@ class Chunks:
         """One chunk uint8 [rows, H, W, 3]; the checksum at its end is compared."""
         size, expected = int(self.sizes[chunk]), self.rows * int(np.prod(self.frame))
         packed = os.pread(handle, size, int(self.offsets[chunk]))
-        opened = zlib.decompressobj()
+        opened = isal_zlib.decompressobj()
         try:
             content = opened.decompress(packed, expected + 1)
-        except zlib.error as error:
+        except BROKEN as error:
             raise ValueError(f"chunk {chunk} of its frames cannot be unpacked") from error
         if len(packed) != size or len(content) != expected or not opened.eof:
             raise ValueError(f"chunk {chunk} of its frames is cut off")

@@ -14,7 +14,7 @@ from typing import Any
 
 from collectors.engines import AHEAD, Kept, Packing, Packs, Part, Plays, available_cores, gathered
 from collectors.episode import Episode
-from collectors.shards import Packed
+from collectors.writing import Packed
 
 INSTALL = "pip install ray, or use --engine local"
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from collectors.drafts import only_writer, publish, remove_drafts
 from collectors.manifest import NAME, Dropped, Manifest, read_manifest
-from collectors.shards import Dataset, EpisodeRef, verify_shards, write_shard
+from collectors.shards import Dataset, EpisodeRef, verify_shards
+from collectors.writing import write_shard
 
 Progress = Callable[[int, int], None]
 

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from collectors.episode import Episode
-from collectors.shards import Packed
+from collectors.writing import Packed
 
 ENGINES = ("local", "ray")
 AHEAD = 2  # calls that wait for each worker to be free, so that none waits for the parent

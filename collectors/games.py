@@ -92,7 +92,22 @@ PONG = Game(
     pooled=1,
     action_names=("NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE"),
     object_names=("ball", "player", "enemy"),
-    scripted="follow_ball",
+    scripted="pong",
+)
+
+# The ball of Breakout is as large as that of Pong, and nothing flickers here either.
+BREAKOUT = Game(
+    id="breakout",
+    native="ALE/Breakout-v5",
+    rom="breakout",
+    title="Breakout",
+    height=104,
+    width=80,
+    downscale="nearest",
+    pooled=1,
+    action_names=("NOOP", "FIRE", "RIGHT", "LEFT"),
+    object_names=("ball", "player"),
+    scripted="breakout",
 )
 
 PROCGEN_GAMES = (
@@ -169,6 +184,7 @@ def _gymnasium(native: str, action_names: tuple[str, ...], fps: float, continuou
 
 ROWS: tuple[Game, ...] = (
     PONG,
+    BREAKOUT,
     *(_procgen(name) for name in PROCGEN_GAMES),
     _control("cartpole-swingup", ("slide",), 4, 25.0),
     _control("cheetah-run", CHEETAH_JOINTS, 4, 25.0),

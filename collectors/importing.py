@@ -24,8 +24,8 @@ from collectors.games import LARGEST_SIDE, SMALLEST_SIDE, Size, check_size, game
 from collectors.manifest import UNKNOWN, Manifest
 from collectors.packing import Packer, check_new, new_dataset
 from collectors.quality import CODEC_NOISE, DROPPED, Piece, Report, found_lines, judge, summed
-from collectors.shards import H5PY_VERSION
 from collectors.video import Clip, clips_in
+from collectors.writing import PACKED_BY
 
 Frame = NDArray[np.uint8]
 Progress = Callable[[int], None]
@@ -290,7 +290,7 @@ def _manifest(
         episode_frames=config.episode_frames,
         shard_frames=config.shard_frames,
         frames_requested=1,
-        versions={"numpy": np.__version__, "h5py": H5PY_VERSION, "opencv": cv2.__version__},
+        versions={"numpy": np.__version__, **PACKED_BY, "opencv": cv2.__version__},
         complete=True,
         notes=(f"imported from {source.name}; actions, rewards and ends are not known", *warnings),
         lossy=any(clip.lossy for clip in clips),

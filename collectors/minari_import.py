@@ -24,8 +24,8 @@ from collectors.manifest import Manifest, parse_manifest
 from collectors.minari_export import OURS, from_minari, minari
 from collectors.packing import check_new, new_dataset
 from collectors.quality import CODEC_NOISE, Report, judge
-from collectors.shards import H5PY_VERSION
 from collectors.strangers import stranger
+from collectors.writing import PACKED_BY
 
 Progress = Callable[[int, int], None]
 
@@ -271,7 +271,7 @@ def _manifest(
         episode_frames=config.episode_frames,
         shard_frames=config.shard_frames,
         frames_requested=1,
-        versions={"minari": str(opened.minari_version), "numpy": np.__version__, "h5py": H5PY_VERSION},
+        versions={"minari": str(opened.minari_version), "numpy": np.__version__, **PACKED_BY},
         complete=True,
         continuous=acts.high is not None,
         notes=(f"imported from {opened.id} of Minari", *notes),

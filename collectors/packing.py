@@ -12,7 +12,7 @@ from pathlib import Path
 from collectors.drafts import DRAFT, LOCK, only_writer, publish
 from collectors.episode import Episode
 from collectors.manifest import NAME, Manifest
-from collectors.shards import write_shard
+from collectors.writing import write_shard
 
 MOST_WAITING = 256 << 20  # bytes of frames that wait for their shard
 

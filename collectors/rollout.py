@@ -26,8 +26,9 @@ from collectors.episode import Episode
 from collectors.games import Action, Game, Size, game_named
 from collectors.machines import Machine, make_machine, versions_of
 from collectors.manifest import NAME, Manifest, read_manifest
-from collectors.shards import H5PY_VERSION, Packed, pack_shard, publish_shard, verify_shards
+from collectors.shards import verify_shards
 from collectors.verify import record_again
+from collectors.writing import PACKED_BY, Packed, pack_shard, publish_shard
 
 Progress = Callable[[int, int], None]
 HIGHEST_SEED = 2**31
@@ -181,7 +182,7 @@ def plan(config: CollectConfig, game: Game) -> Manifest:
         episode_frames=config.episode_frames,
         shard_frames=config.shard_frames,
         frames_requested=config.frames,
-        versions={**versions_of(game), "numpy": np.__version__, "h5py": H5PY_VERSION},
+        versions={**versions_of(game), "numpy": np.__version__, **PACKED_BY},
         continuous=game.continuous,
         levels=config.levels,
     )

@@ -1,4 +1,4 @@
-"""Episodes ↔ HDF5 shards. The only module that imports h5py.
+"""HDF5 shards → episodes, and what a shard is; writing.py makes them.
 
 A shard holds whole episodes one after the other in flat columns:
 
@@ -17,12 +17,11 @@ An episode has one frame more than it has actions, so the actions of episode e s
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,94 +30,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collectors.chunks import Chunks, narrow
-from collectors.drafts import publish
 from collectors.episode import Episode
-from collectors.manifest import Manifest, ShardInfo, read_manifest, shard_name
+from collectors.manifest import Manifest, ShardInfo, read_manifest
 from collectors.remote import local_folder
 
-CHUNK = 16  # frames: what a training window touches
 MOST_CHUNK_BYTES = 64 << 20
 SAFE_FILTERS = {1, 2, 3}  # deflate, shuffle, fletcher32: what HDF5 brings itself
 MOST_OPEN = 32  # files: each keeps a handle and a cache
 NEWEST_LAYOUT = 3  # of HDF5's superblock, as far as this version knows
-H5PY_VERSION = h5py.__version__
-
-
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """A shard that is not on a disk yet. info: all but its file and its first episode, which `publish_shard` knows."""
-
-    content: bytes
-    info: ShardInfo
-
-
-def write_shard(folder: Path, index: int, episodes: Sequence[Episode], first_episode: int) -> ShardInfo:
-    """Write episodes as FOLDER/00000.h5 (for index 0), whole or not at all, and describe it.
-
-    The same episodes give the same bytes. Raises OSError with one line when the disk refuses.
-    """
-    return publish_shard(folder, index, pack_shard(episodes), first_episode)
-
-
-def publish_shard(folder: Path, index: int, packed: Packed, first_episode: int) -> ShardInfo:
-    """Write a packed shard as `write_shard` does. Packing is work, and another process can do that."""
-    path = folder / shard_name(index)
-    publish(path, packed.content)
-    return replace(packed.info, file=path.name, first_episode=first_episode)
-
-
-def pack_shard(episodes: Sequence[Episode]) -> Packed:
-    """Compress episodes into a shard, in memory."""
-    content = _pack(episodes)
-    real = all(episode.source == "real" and not episode.world for episode in episodes)
-    info = ShardInfo(
-        file="",
-        sha256=hashlib.sha256(content).hexdigest(),
-        frames=sum(len(episode.frames) for episode in episodes),
-        steps=sum(episode.steps for episode in episodes),
-        episodes=len(episodes),
-        first_episode=0,
-        seeds=tuple(episode.seed for episode in episodes),
-        behaviours=tuple(episode.behaviour for episode in episodes),
-        sources=() if real else tuple(episode.source for episode in episodes),
-        worlds=() if real else tuple(episode.world for episode in episodes),
-    )
-    return Packed(content, info)
-
-
-def _pack(episodes: Sequence[Episode]) -> bytes:
-    """The bytes of a shard. Built in memory, compressed, so that a full disk meets only a plain write."""
-    lengths = [len(episode.frames) for episode in episodes]
-    shape = episodes[0].frames.shape[1:]
-    buffer = io.BytesIO()
-    # v110 is readable from HDF5 1.10 on, and the chunk cache holds the chunk that two episodes share.
-    with h5py.File(buffer, "w", libver=("v110", "v110"), rdcc_nbytes=64 << 20) as file:
-        frames = file.create_dataset(
-            "frames",
-            shape=(sum(lengths), *shape),
-            dtype=np.uint8,
-            chunks=(min(CHUNK, sum(lengths)), *shape),
-            compression="gzip",
-            compression_opts=1,
-            track_times=False,
-        )
-        starts = np.cumsum([0, *lengths[:-1]], dtype=np.int64)
-        for start, episode in zip(starts, episodes, strict=True):
-            frames[start : start + len(episode.frames)] = episode.frames
-        columns: dict[str, NDArray[Any]] = {
-            name: np.concatenate([getattr(episode, name) for episode in episodes])
-            for name in ("actions", "rewards", "ends")
-        }
-        columns["starts"] = starts
-        objects = [episode.objects for episode in episodes if episode.objects is not None]
-        if len(objects) == len(episodes):
-            columns["objects"] = np.concatenate(objects)
-        latent = [episode.latent for episode in episodes if episode.latent is not None]
-        if len(latent) == len(episodes):
-            columns["latent"] = np.concatenate(latent)
-        for name, column in columns.items():
-            file.create_dataset(name, data=column, compression="gzip", compression_opts=1, track_times=False)
-    return buffer.getvalue()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,7 +18,8 @@ from pathlib import Path
 from collectors.drafts import only_writer, publish, remove_drafts
 from collectors.episode import Episode
 from collectors.manifest import NAME, Manifest, ShardInfo, read_manifest
-from collectors.shards import Dataset, pack_shard, publish_shard, verify_shards
+from collectors.shards import Dataset, verify_shards
+from collectors.writing import pack_shard, publish_shard
 
 ASIDE = "damaged"
 MOST_NAMED = 5

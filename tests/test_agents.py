@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from app.cli import main
-from collectors.agents import Agent
-from collectors.behaviours import NOISE, Seen, weights_of
+from collectors.agents import NOISE, Agent
+from collectors.behaviours import Seen, weights_of
 from collectors.games import PONG, game_named
 from collectors.rollout import CollectConfig, collect, play_episode
 from collectors.shards import Dataset

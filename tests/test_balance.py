@@ -12,7 +12,8 @@ from collectors.drafts import publish
 from collectors.episode import Episode
 from collectors.manifest import Manifest, read_manifest
 from collectors.rollout import CollectConfig, collect
-from collectors.shards import Dataset, write_shard
+from collectors.shards import Dataset
+from collectors.writing import write_shard
 from models.dynamics.maskgit import MaskGIT
 from training import balance as module
 from training.balance import MOST, WeightedDraw, acts, drawing, even_weights, motion

@@ -15,9 +15,10 @@ import pytest
 import torch
 from test_shards import make_dataset
 
-from collectors import shards
 from collectors.chunks import Chunks, narrow
+from collectors.episode import Episode
 from collectors.shards import Dataset
+from collectors.writing import write_shard
 from training.windows import Windows
 
 FRAMES = int(os.environ.get("DREAMCADE_INDEX_FRAMES", "800000"))  # 8000000 of 64x64 pixels are 100 GB
@@ -129,7 +130,7 @@ def test_numbers_are_kept_in_few_bytes(values: list[int], kind: type) -> None:
 
 
 def test_threads_read_at_once(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "MOST_OPEN", 1)
+    monkeypatch.setattr("collectors.shards.MOST_OPEN", 1)
     with Dataset.open(dataset) as data, ThreadPoolExecutor(4) as pool:
         list(pool.map(check, [data] * 4))
 
@@ -197,7 +198,7 @@ def large_dataset(folder: Path, frames: int) -> Path:
     few = folder / "few"
     few.mkdir(parents=True)
     episodes = [
-        shards.Episode(
+        Episode(
             frames=rng.integers(0, 256, (512, 1, 1, 3), dtype=np.uint8),
             actions=rng.integers(0, 15, 511),
             rewards=np.zeros(511, np.float32),
@@ -207,7 +208,7 @@ def large_dataset(folder: Path, frames: int) -> Path:
         )
         for seed in range(8)
     ]
-    shard = shards.write_shard(few, 0, episodes, 0)
+    shard = write_shard(few, 0, episodes, 0)
     manifest = json.loads((make_dataset(folder / "pattern")[0] / "manifest.json").read_text())
     manifest |= {"height": 1, "width": 1, "object_names": []}
     entry = json.loads(json.dumps({name: getattr(shard, name) for name in shard.__slots__}))

@@ -9,10 +9,10 @@ from click.testing import CliRunner
 
 from app.commands.collect import collect as collect_command
 from app.commands.inspect import inspect as inspect_command
-from collectors import pong
+from collectors import breakout, pong
 from collectors.atari import AtariGame
 from collectors.behaviours import LONGEST_HOLD, Seen, Sticky, behaviour_named, choose, weights_of
-from collectors.games import PONG, Actions, game_named
+from collectors.games import BREAKOUT, PONG, Actions, game_named
 from collectors.inspection import contact_sheet, inspect_dataset
 from collectors.rollout import CollectConfig, collect, play_episode
 from collectors.shards import Dataset, split_of
@@ -60,6 +60,37 @@ def test_objects_in_memory_agree_with_pixels() -> None:
             assert np.abs(middle - place)[both].max() <= 1.0, name
 
 
+def test_breakout_s_ball_and_paddle_are_where_its_memory_says() -> None:
+    episode = play_episode(BREAKOUT, "scripted", 1, 600)
+    assert episode.objects is not None
+    red = (episode.frames == (200, 72, 72)).all(-1)[:, :, 4:76]
+    agreed = 0
+    for drawn, (ball, player) in zip(red, episode.objects, strict=True):
+        below = np.argwhere(drawn[46:93]) + np.array((46, 4))  # from under the bricks to above the paddle
+        if ball[0] and 47 < ball[1] < 92:
+            assert np.abs(below.mean(0) - ball[1:]).max() <= 0.5
+            agreed += 1
+        elif not ball[0]:
+            assert not len(below)
+        ends = np.flatnonzero(drawn[94])
+        assert player[0] == 1
+        assert ends[0] + 3.5 <= player[2] <= ends[-1] + 4.5  # half of its length is enough: it shrinks
+    assert agreed > 100
+
+
+def test_breakout_s_player_hits_more_than_luck() -> None:
+    scores = {
+        name: sum(play_episode(BREAKOUT, name, seed, 2000).rewards.sum() for seed in range(3))
+        for name in ("sticky", "scripted")
+    }
+    assert scores["scripted"] > 5 * scores["sticky"]
+    ram = np.zeros(128, np.uint8)
+    assert breakout.follow_ball(ram) == breakout.FIRE
+    for ball, wanted in ((70, breakout.LEFT), (100, breakout.NOOP), (140, breakout.RIGHT)):
+        ram[99], ram[101], ram[72] = ball, 100, 92
+        assert breakout.follow_ball(ram) == wanted
+
+
 def test_ball_keeps_its_brightness() -> None:
     episode = play_episode(PONG, "scripted", 3, 300)
     inside = episode.frames[:, 16:96, 20:60].reshape(-1, 3)
@@ -99,11 +130,11 @@ def test_episodes_differ_by_seed_and_repeat_by_seed() -> None:
 def test_games_by_name() -> None:
     assert game_named("ALE/Pong-v5") is PONG
     breakout = game_named("ALE/Breakout-v5")
-    assert (breakout.id, breakout.native, breakout.downscale) == ("breakout", "ALE/Breakout-v5", "area")
+    assert (breakout.id, breakout.native, breakout.downscale) == ("breakout", "ALE/Breakout-v5", "nearest")
     assert breakout.action_names == ("NOOP", "FIRE", "RIGHT", "LEFT")
     assert game_named("MsPacman").id == game_named("ms_pacman").id == "ms_pacman"
     assert game_named("pong", (84, 64)).downscale == "area"
-    episode = play_episode(game_named("breakout", (64, 48)), "mix", 0, 20)
+    episode = play_episode(game_named("freeway", (64, 48)), "mix", 0, 20)
     assert episode.frames.shape == (21, 64, 48, 3)
     assert episode.objects is None
 
@@ -139,15 +170,15 @@ def test_scripted_player_goes_where_the_ball_is() -> None:
 
 
 def test_weights() -> None:
-    breakout = game_named("breakout")
+    freeway = game_named("freeway")
     assert weights_of("mix", PONG) == pytest.approx({"random": 0.4, "sticky": 0.3, "scripted": 0.3})
-    assert weights_of("mix", breakout) == pytest.approx({"random": 4 / 7, "sticky": 3 / 7})
+    assert weights_of("mix", freeway) == pytest.approx({"random": 4 / 7, "sticky": 3 / 7})
     assert weights_of("random:1,sticky:3", PONG) == {"random": 0.25, "sticky": 0.75}
     rng = np.random.default_rng(0)
     drawn = [choose(weights_of("mix", PONG), rng) for _ in range(3000)]
     assert drawn.count("random") / 3000 == pytest.approx(0.4, abs=0.03)
-    with pytest.raises(ValueError, match="no scripted player for 'breakout'; games that have one: pong"):
-        weights_of("scripted", breakout)
+    with pytest.raises(ValueError, match="no scripted player for 'freeway'; games that have one: pong, breakout"):
+        weights_of("scripted", freeway)
 
 
 def test_workers_do_not_change_a_byte(recorded: Path, tmp_path: Path) -> None:

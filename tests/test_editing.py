@@ -20,7 +20,8 @@ from collectors.drafts import only_writer, publish
 from collectors.editing import drop_episodes
 from collectors.manifest import Dropped, read_manifest
 from collectors.rollout import CollectConfig, collect
-from collectors.shards import Dataset, EpisodeRef, write_shard
+from collectors.shards import Dataset, EpisodeRef
+from collectors.writing import write_shard
 
 SIX = {"frames": 120, "episode_frames": 20, "shard_frames": 40}  # six episodes of Pong, two a shard
 

@@ -23,7 +23,7 @@ from collectors.episode import Episode
 from collectors.games import game_named
 from collectors.machines import installed
 from collectors.rollout import CollectConfig, Task, _play_tasks, collect
-from collectors.shards import Packed, pack_shard
+from collectors.writing import Packed, pack_shard
 
 ROOT = Path(__file__).parent.parent
 SHORT = {"frames": 1500, "episode_frames": 60, "shard_frames": 400}

@@ -154,7 +154,7 @@ def test_foreign_shards_are_not_overwritten(tmp_path: Path) -> None:
         (["pong", "--behaviour", "lazy"], "unknown behaviour 'lazy'; known: random, sticky, scripted, novelty"),
         (["pong", "--behaviour", "random:-1"], "behaviour weight must be a positive number"),
         (["pong", "--behaviour", "random:1,random:2"], "behaviour 'random' is named twice"),
-        (["breakout", "--behaviour", "scripted"], "no scripted player for 'breakout'"),
+        (["freeway", "--behaviour", "scripted"], "no scripted player for 'freeway'"),
         (["brekout"], "unknown game 'brekout'; did you mean breakout"),
         (["..."], "unknown game '...'; try pong, breakout or ms_pacman"),
     ],

@@ -18,7 +18,8 @@ from collectors.inspection import contact_sheet, inspect_dataset, quality, title
 from collectors.manifest import read_manifest
 from collectors.quality import judge
 from collectors.rollout import CollectConfig, collect
-from collectors.shards import Dataset, write_shard
+from collectors.shards import Dataset
+from collectors.writing import write_shard
 
 
 @pytest.fixture(scope="module")

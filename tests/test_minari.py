@@ -22,7 +22,8 @@ from collectors.manifest import read_manifest
 from collectors.minari_export import export_minari, minari_name
 from collectors.minari_import import import_minari, is_minari
 from collectors.rollout import CollectConfig, collect
-from collectors.shards import Dataset, write_shard
+from collectors.shards import Dataset
+from collectors.writing import write_shard
 
 minari = pytest.importorskip("minari")
 

@@ -7,6 +7,7 @@ import pytest
 from toy_pong import GREEN, WHITE, draw
 
 from collectors import pong
+from collectors.labels import objects
 from training.probes import PongProbe, joined, near, paddle_near, probe_for
 
 BROWN = (144, 72, 17)
@@ -33,7 +34,7 @@ def recorded():
             ale.act(key)
         frames.append(ale.getScreenRGB()[2:210:2, ::2])
         ram = ale.getRAM()
-        truth.append(pong.objects((ram, ram), (2, 210), 104, 80, decimated=True))
+        truth.append(objects((pong.boxes(ram),) * 2, (2, 210), 104, 80, decimated=True))
         if ale.game_over():
             ale.reset_game()
     return np.stack(frames), np.stack(truth)

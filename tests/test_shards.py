@@ -14,7 +14,8 @@ import pytest
 from collectors.drafts import publish
 from collectors.episode import Episode
 from collectors.manifest import Manifest
-from collectors.shards import Dataset, EpisodeRef, write_shard
+from collectors.shards import Dataset, EpisodeRef
+from collectors.writing import write_shard
 
 HEIGHT, WIDTH = 4, 6
 

@@ -33,7 +33,8 @@ from collectors.games import PONG, game_named
 from collectors.inspection import inspect_dataset
 from collectors.manifest import read_manifest
 from collectors.rollout import CollectConfig, collect
-from collectors.shards import Dataset, split_of, write_shard
+from collectors.shards import Dataset, split_of
+from collectors.writing import write_shard
 from models.checkpoint import load_starts, load_world, read_card
 from training.windows import Windows, open_datasets
 

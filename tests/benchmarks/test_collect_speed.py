@@ -5,7 +5,7 @@
 Bare: as many processes as cores, each stepping the machine of the game with actions drawn beforehand, frames in the
 stored size, nothing kept. Recorded: transitions that `dreamcade collect` has in finished shards, with everything but
 the start of its processes. Both in one run, in turns; only the ratio means something. Atari must reach 70 %. Procgen
-steps faster than gzip packs, whatever is done around it: its figures are for comparison.
+steps as fast as deflate packs, whatever is done around it: its bars only keep what is there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from collectors.rollout import CollectConfig, collect
 
 pytestmark = pytest.mark.benchmark
 SECONDS, TURNS = 6.0, 2
-LEAST = {"pong": 0.7, "breakout": 0.7, "coinrun": 0.2, "starpilot": 0.05}
+LEAST = {"pong": 0.7, "breakout": 0.7, "coinrun": 0.4, "starpilot": 0.15}
 
 
 def bare(name: str, seconds: float) -> float:

@@ -20,7 +20,8 @@ from collectors.drafts import publish
 from collectors.episode import Episode
 from collectors.manifest import NAME, read_manifest
 from collectors.rollout import CollectConfig, collect
-from collectors.shards import Dataset, write_shard
+from collectors.shards import Dataset
+from collectors.writing import write_shard
 from training.windows import Windows, to_channels_first
 
 LENGTH, BATCH, WANTED = 16, 32, 20_000
