@@ -6,6 +6,8 @@ one shows what was seen.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,6 +15,14 @@ from numpy.typing import NDArray
 from app.session import Session
 from app.timeline import generator
 from models.world import State, repeat
+
+
+class Thought(NamedTuple):
+    """All dreams at one step. ahead: how many steps they are ahead there; frames: uint8 [A, H, W, 3]."""
+
+    state: State
+    ahead: int
+    frames: NDArray[np.uint8]
 
 
 class WhatIf:
@@ -35,19 +45,19 @@ class WhatIf:
         self.ahead = 0
         self.frames: NDArray[np.uint8] = np.repeat(self.session.frame[None], self.actions, axis=0)
 
-    def think(self) -> tuple[State, NDArray[np.uint8]]:
-        """All dreams one step further; nothing changes. May run in another thread."""
-        device, at = self.session.device, self._step + self.ahead
+    def think(self, before: Thought | None = None) -> Thought:
+        """All dreams a step further than `before`, or than what is shown. Nothing changes: another thread may do it."""
+        state, ahead = (self._state, self.ahead) if before is None else (before.state, before.ahead)
+        device, at = self.session.device, self._step + ahead
         luck = [generator(self._seed, at) for _ in range(self.actions)]
         with torch.inference_mode():
-            state = self.session.world.step(self._state, torch.arange(self.actions, device=device), luck)
+            state = self.session.world.step(state, torch.arange(self.actions, device=device), luck)
             frames = self.session.world.render(state).permute(0, 2, 3, 1).cpu().numpy()
-        return state, np.ascontiguousarray(np.broadcast_to(frames, (*frames.shape[:3], 3)))
+        return Thought(state, ahead + 1, np.ascontiguousarray(np.broadcast_to(frames, (*frames.shape[:3], 3))))
 
-    def accept(self, thought: tuple[State, NDArray[np.uint8]]) -> None:
+    def accept(self, thought: Thought) -> None:
         """Show what was thought."""
-        self._state, self.frames = thought
-        self.ahead += 1
+        self._state, self.ahead, self.frames = thought
 
     @property
     def over(self) -> bool:

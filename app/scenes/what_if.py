@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from concurrent.futures import Future
 from typing import Any
 
@@ -13,9 +14,10 @@ from app.keymap import Does, Keymap
 from app.names import ActionNames
 from app.scenes.scene import Scene
 from app.screen import Screen
-from app.what_if import WhatIf
+from app.what_if import Thought, WhatIf
 from app.widgets import grid, headline, tile, veil
 
+AHEAD = 2  # steps that are asked for at a time, so that the thinking thread need not wait for the next turn
 HOLD_TURNS = 30  # for which the last pictures stay on show before the dreams begin again
 
 
@@ -27,7 +29,7 @@ class WhatIfScene:
         self.stale = True  # there is something new to draw
         self.engine, self.names, self.keymap = engine, names, keymap
         self.dreams = WhatIf(engine.session)
-        self._thought: Future[Any] | None = None
+        self._thoughts: deque[Future[Thought]] = deque()
         self._held = 0
 
     def handle(self, event: Any) -> Scene | None:
@@ -45,23 +47,28 @@ class WhatIfScene:
                 self.done = True
             elif does is Does.ACT and down and isinstance(value, int) and value < self.dreams.actions:
                 self._enter(value)
+        if self.done:
+            for thought in self._thoughts:
+                thought.cancel()
         return None
 
     def update(self) -> None:
         """Dream all of them one step further."""
-        self.stale = self._thought is not None and self._thought.done()
-        if self._thought is not None and self.stale:
-            self.dreams.accept(self._thought.result())
-            self._thought = None
-        if self._thought is not None:
-            return
+        self.stale = bool(self._thoughts) and self._thoughts[0].done()
+        if self.stale:
+            self.dreams.accept(self._thoughts.popleft().result())
         if self.dreams.over:
             self._held += 1
             if self._held < HOLD_TURNS:
                 return
             self._held = 0
             self.dreams.begin_again()
-        self._thought = self.engine.beside(self.dreams.think)
+        while len(self._thoughts) < min(AHEAD, self.dreams.horizon - self.dreams.ahead):
+            self._ask()
+
+    def _ask(self) -> None:
+        last = self._thoughts[-1] if self._thoughts else None
+        self._thoughts.append(self.engine.beside(lambda: self.dreams.think(last.result() if last else None)))
 
     def draw(self, screen: Screen) -> None:
         """A grid of dreams with the names of their actions."""
