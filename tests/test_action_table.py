@@ -8,7 +8,7 @@ import torch
 from toy_pong import DOWN, STILL, UP, ToyPlay, ToyPong
 
 from training.action_table import Track, directions, displacement, infer_codes, measure_action_table, table_of
-from training.probes import PongProbe
+from training.pong_probe import PongProbe
 from training.windows import Windows
 
 

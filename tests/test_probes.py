@@ -8,7 +8,8 @@ from toy_pong import GREEN, WHITE, draw
 
 from collectors import pong
 from collectors.labels import objects
-from training.probes import PongProbe, joined, near, paddle_near, probe_for
+from training.pong_probe import PongProbe
+from training.probes import joined, near, paddle_near, probe_for
 
 BROWN = (144, 72, 17)
 
@@ -64,7 +65,7 @@ def test_the_paddles_are_where_the_memory_says(recorded, name, column):
     paddle = PongProbe().detect(frames).paddles[name]
     assert (paddle.visible == (truth[:, column, 0] > 0)).mean() >= 0.99
     both = paddle.visible & (truth[:, column, 0] > 0)
-    assert (np.abs(paddle.y[both] - truth[both, column, 1]) <= 1.5).mean() >= 0.99
+    assert (np.abs(paddle.at[both] - truth[both, column, 1]) <= 1.5).mean() >= 0.99
     assert (paddle.pieces[both] == 1).mean() >= 0.99
 
 
@@ -73,8 +74,8 @@ def test_a_clean_frame_is_read_exactly(plain):
     assert seen.balls.tolist() == [1]
     assert seen.centres[0, 0].tolist() == [40.5, 30.0]
     player = seen.player
-    assert (player.top[0], player.bottom[0], player.length[0], player.pieces[0], player.y[0]) == (50, 57, 8, 1, 53.5)
-    assert seen.table()[0].tolist() == [[1, 40.5, 30], [1, 53.5, 70.5], [1, 39.5, 8.5]]
+    assert (player.first[0], player.last[0], player.length[0], player.pieces[0], player.at[0]) == (50, 57, 8, 1, 53.5)
+    assert PongProbe().table(seen)[0].tolist() == [[1, 40.5, 30], [1, 53.5, 70.5], [1, 39.5, 8.5]]
 
 
 def test_two_balls_are_two_and_one_erased_is_none(plain):
@@ -124,7 +125,7 @@ def test_noise_of_a_tokenizer_is_tolerated(recorded):
     clean, found = PongProbe().detect(frames), PongProbe().detect(noisy)
     assert (clean.balls == found.balls).all()
     assert (clean.player.pieces == found.player.pieces).all()
-    assert (clean.enemy.length == found.enemy.length).mean() > 0.99
+    assert (clean.paddles["enemy"].length == found.paddles["enemy"].length).mean() > 0.99
 
 
 def test_half_a_ball_does_not_count(plain):
@@ -155,7 +156,7 @@ def test_many_frames_read_as_they_do_alone(recorded):
     apart = joined([probe.detect(frame[None]) for frame in frames])
     assert np.array_equal(together.balls, apart.balls)
     assert np.array_equal(together.centres, apart.centres, equal_nan=True)
-    assert np.array_equal(together.enemy.top, apart.enemy.top)
+    assert np.array_equal(together.paddles["enemy"].first, apart.paddles["enemy"].first)
 
 
 def test_detection_is_fast(recorded):
@@ -165,7 +166,7 @@ def test_detection_is_fast(recorded):
 
 
 def test_other_games_and_sizes_have_no_probe():
-    assert probe_for("breakout") is None
+    assert probe_for("freeway") is None
     assert probe_for("pong", 64, 64) is None
     assert isinstance(probe_for("pong", 104, 80), PongProbe)
     with pytest.raises(ValueError, match=r"needs uint8 \[N, 104, 80, 3\], found uint8 \[1, 64, 64, 3\]"):

@@ -11,7 +11,7 @@ import torch
 from collectors.episode import Episode
 from collectors.shards import EpisodeRef
 from models.world import Window, WorldSpec
-from training.probes import PongProbe
+from training.pong_probe import PongProbe
 
 SPEC = WorldSpec(game="pong", height=104, width=80, context=4, actions=("latent 0", "latent 1", "latent 2"))
 STILL, UP, DOWN = 0, 1, 2
@@ -60,7 +60,7 @@ class ToyPong:
         probe = PongProbe()
         old, new = probe.detect(frames[:, 0]), probe.detect(frames[:, 1])
         at, speed = new.centres[:, 0], new.centres[:, 0] - old.centres[:, 0]
-        state = np.stack([at[:, 0] - 0.5, at[:, 1], speed[:, 0], speed[:, 1], new.player.top], 1)
+        state = np.stack([at[:, 0] - 0.5, at[:, 1], speed[:, 0], speed[:, 1], new.player.first], 1)
         return {"state": torch.from_numpy(state.round().astype(np.int64))}
 
     def step(self, state, action, rng=None):
@@ -88,7 +88,9 @@ class ToyPong:
         return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
     def infer_actions(self, frames):
-        tops = PongProbe().detect(frames.flatten(0, 1).permute(0, 2, 3, 1).numpy()).player.top.reshape(frames.shape[:2])
+        tops = (
+            PongProbe().detect(frames.flatten(0, 1).permute(0, 2, 3, 1).numpy()).player.first.reshape(frames.shape[:2])
+        )
         way = np.diff(tops, axis=1)
         return torch.from_numpy(np.where(way < 0, UP, np.where(way > 0, DOWN, STILL)))
 

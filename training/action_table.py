@@ -104,7 +104,7 @@ def objects_of(
     if episode.objects is not None:
         return episode.objects, tuple(dataset.manifest.object_names)
     if probe is not None:
-        return probe.detect(episode.frames).table(), probe.object_names
+        return probe.table(probe.detect(episode.frames)), probe.object_names
     return None, ()
 
 
@@ -132,9 +132,9 @@ def directions(track: Track, probe: Probe | None, axis: int = 0) -> tuple[NDArra
     move, told = displacement(track, "player")
     way = move[:, axis]
     classes = np.where(way < -STILL_PIXELS, 1, np.where(way > STILL_PIXELS, 2, 0)).astype(np.int64)
-    if probe is not None and axis == 0 and track.objects is not None and "player" in track.names:
-        first, last = probe.play_rows
-        centre = track.objects[:, track.names.index("player"), 1]
+    if probe is not None and axis == probe.axis and track.objects is not None and "player" in track.names:
+        first, last = probe.span
+        centre = track.objects[:, track.names.index("player"), 1 + axis]
         inside = (centre >= first + WALL_PIXELS) & (centre <= last - 1 - WALL_PIXELS)
         told = told & inside[1:] & inside[:-1]
     return classes, told

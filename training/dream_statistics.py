@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from models.world import ActionTable
 from training.action_table import STILL_PIXELS
+from training.brick_statistics import brick_tallies
 from training.metrics import interval
-from training.probes import PongObjects, Probe, joined
+from training.probes import Objects, Probe, joined
 
 BLOCK = 200
 """Frames pooled into one block of a dream, and the cluster size of the bootstrap on real play."""
@@ -40,7 +41,7 @@ class Stretch:
     codes: int64 [N-1], the ids that led from frame to frame, or None; behaviour: who played.
     """
 
-    seen: PongObjects | None
+    seen: Objects | None
     off: NDArray[np.float32]
     changed: NDArray[np.float32]
     codes: NDArray[np.int64] | None = None
@@ -145,7 +146,7 @@ def run_lengths(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.asarray(index - np.maximum.accumulate(np.where(mask, 0, index)), np.int64)
 
 
-def frozen(seen: PongObjects) -> NDArray[np.bool_]:
+def frozen(seen: Objects) -> NDArray[np.bool_]:
     """Frames in a run of at least FREEZE_FRAMES in which one ball shows and stays where it is: bool [N]."""
     at = seen.centres[:, 0]
     with np.errstate(invalid="ignore"):
@@ -180,6 +181,8 @@ def tallies(stretch: Stretch, probe: Probe | None, limit: Limits) -> dict[str, t
     out["ball_two_or_more"] = (seen.balls >= 2, every)
     out["ball_frozen"] = (frozen(seen), every)
     out["white_blobs"] = (seen.blobs > 0, every)
+    if seen.bricks is not None and probe.wall is not None:
+        out |= brick_tallies(seen, *probe.wall)
     for name, paddle in seen.paddles.items():
         out[f"{name}_visible"] = (paddle.visible, every)
         out[f"{name}_one_piece"] = (paddle.pieces == 1, paddle.visible)
@@ -197,15 +200,15 @@ def obedience_tallies(
 ) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
     """Whether the player's paddle does what its code is called, counted at the frame it led to [N].
 
-    `obeys_move` for UP and DOWN, `obeys_still` for STILL; of the frames before and after which the
+    `obeys_move` for UP and DOWN, or LEFT and RIGHT, `obeys_still` for STILL; of the frames before and after which the
     paddle is visible and touches neither wall. `obeys_by_chance` is `obeys_move` under keys from
     half the stretch away: a paddle that never stops going down obeys every DOWN.
     """
     seen, codes = stretch.seen, stretch.codes
     if seen is None or probe is None or table is None or codes is None:
         return {}
-    y, free = seen.player.y, probe.clear(seen.player, 1)
-    way = np.nan_to_num(np.diff(y))
+    at, free = seen.player.at, probe.clear(seen.player, 1)
+    way = np.nan_to_num(np.diff(at))
     told = free[1:] & free[:-1]
     labels = np.array(table.labels)[codes]
     moved, asked = _kept(labels, way)
@@ -222,8 +225,8 @@ def obedience_tallies(
 
 def _kept(labels: NDArray[np.str_], way: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Where a label asked for a move and got it, and where one asked: bool [N-1] twice."""
-    up, down = labels == "UP", labels == "DOWN"
-    return (up & (way < -STILL_PIXELS)) | (down & (way > STILL_PIXELS)), up | down
+    less, more = (labels == "UP") | (labels == "LEFT"), (labels == "DOWN") | (labels == "RIGHT")
+    return (less & (way < -STILL_PIXELS)) | (more & (way > STILL_PIXELS)), less | more
 
 
 def rates(

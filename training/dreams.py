@@ -12,6 +12,7 @@ from torch import Tensor
 
 from models.world import ActionTable, World
 from training.action_table import device_of
+from training.brick_statistics import rises
 from training.dream_statistics import BLOCK, Limits, Palette, Stretch, chained, collapse, limits, look, rates
 from training.held_out import Play
 from training.probes import Probe
@@ -136,7 +137,14 @@ def dream_section(
         | {name: told([stretch for stretch in real if stretch.behaviour == name]) for name in behaviours},
         "collapse": _collapse(dreamed, limit),
         "collapse_of_real_play": _collapse(real, limit),
+        "walls": {"world": _walls(dreamed), "real": _walls(real)},
     }
+
+
+def _walls(stretches: Sequence[Stretch]) -> dict[str, int] | None:
+    """In how many stretches no brick ever came back, but for a whole new wall; None for a game without bricks."""
+    seen = [stretch.seen for stretch in stretches if stretch.seen is not None and stretch.seen.bricks is not None]
+    return {"only_lose": sum(not rises(one).any() for one in seen), "of": len(seen)} if seen else None
 
 
 def _collapse(stretches: Sequence[Stretch], limit: Limits) -> dict[str, Any]:

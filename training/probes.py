@@ -6,8 +6,11 @@ alike, so thresholds lie half-way between colours. Games without a probe have no
 
 from __future__ import annotations
 
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import ClassVar, cast
 
 import cv2
 import numpy as np
@@ -22,171 +25,157 @@ CHUNK = 512
 MAX_BALLS = 8
 """Centres kept for one frame; more balls than this are counted, not placed."""
 
+LARGEST_BALL = 6
+"""Pixels; a larger thing where only the ball should be is a blob."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Paddle:
-    """One paddle in N frames. Rows are those of the stored frame.
+    """One paddle in N frames. Numbers are rows of the stored frame, or columns where it moves along those.
 
-    visible: bool [N]; y: float32 [N], centre row, NaN where hidden; top, bottom: int64 [N], first
-    and last row, -1 where hidden; length: int64 [N], rows covered; pieces: int64 [N], runs of rows.
+    visible: bool [N]; at: float32 [N], its centre, NaN where hidden; first, last: int64 [N], -1 where hidden;
+    length: int64 [N], rows or columns covered; pieces: int64 [N], runs of them.
     """
 
     visible: NDArray[np.bool_]
-    y: NDArray[np.float32]
-    top: NDArray[np.int64]
-    bottom: NDArray[np.int64]
+    at: NDArray[np.float32]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
     length: NDArray[np.int64]
     pieces: NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PongObjects:
-    """What is to be seen in N frames of Pong.
+class Objects:
+    """What is to be seen in N frames.
 
-    balls: int64 [N]; centres: float32 [N, MAX_BALLS, 2], (y, x), NaN where there is none; blobs:
-    int64 [N], white things in the play area that are too large for a ball; player, enemy: paddles.
+    balls: int64 [N]; centres: float32 [N, MAX_BALLS, 2], (y, x), NaN where there is none; blobs: int64 [N], things
+    in the ball's place that are too large for one; paddles: by object name; bricks: bool [N, rows, columns], or None.
     """
 
     balls: NDArray[np.int64]
     centres: NDArray[np.float32]
     blobs: NDArray[np.int64]
-    player: Paddle
-    enemy: Paddle
+    paddles: Mapping[str, Paddle]
+    bricks: Mask | None = None
 
     @property
-    def paddles(self) -> dict[str, Paddle]:
-        """The paddles by object name."""
-        return {"player": self.player, "enemy": self.enemy}
-
-    def table(self) -> NDArray[np.float32]:
-        """As an episode's objects: float32 [N, 3, 3], (visible, y, x) of ball (the first one), player, enemy."""
-        out = np.zeros((len(self.balls), 3, 3), np.float32)
-        out[:, 0, 0] = self.balls > 0
-        out[:, 0, 1:] = np.nan_to_num(self.centres[:, 0])
-        for column, (paddle, x) in ((1, (self.player, 70.5)), (2, (self.enemy, 8.5))):
-            out[:, column, 0] = paddle.visible
-            out[:, column, 1] = np.where(paddle.visible, paddle.y, 0)
-            out[:, column, 2] = np.where(paddle.visible, x, 0)
-        return out
+    def player(self) -> Paddle:
+        """The paddle that the keys move."""
+        return self.paddles["player"]
 
 
-class Probe(Protocol):
-    """Finds a game's objects in pixels. `object_names` are the columns of `PongObjects.table`."""
+class Probe(ABC):
+    """Finds one game's ball and paddles in pixels.
 
-    object_names: tuple[str, ...]
-    play_rows: tuple[int, int]
-
-    def detect(self, frames: Frames) -> PongObjects:
-        """frames: uint8 [N, H, W, 3] → objects."""
-        ...
-
-    def clear(self, paddle: Paddle, margin: int) -> Mask:
-        """Whether a paddle is visible with at least so many free rows between it and each wall: bool [N]."""
-        ...
-
-
-class PongProbe:
-    """Pong at 104×80, every second pixel of the ALE screen from row 2: a white ball, a green and an orange paddle.
-
-    Two raw frames are max-pooled when recording, so one fast ball may show as two dots with a gap
-    of one pixel and a moving paddle as up to 14 rows with blended ends. Hence white pixels at most
-    two apart are one ball, and the blend (144, 186, 92) is the player's green.
+    shape: of the frames it knows; axis: 0 if paddles move along the rows, 1 along the columns; across: where each of
+    them is on the other axis; span: the first and one past the last place on the axis that a paddle can reach; wall:
+    rows and columns of a brick, and (y, x) of the first one's first pixel, or None where there are no bricks.
     """
 
-    object_names: tuple[str, ...] = ("ball", "player", "enemy")
-    play_rows: tuple[int, int] = (16, 96)
-    shape = (104, 80, 3)
-    largest_ball = 6
-    places = {"player": (70, 71), "enemy": (8, 9)}  # noqa: RUF012 (a constant)
+    shape: ClassVar[tuple[int, int, int]]
+    axis: ClassVar[int]
+    across: ClassVar[Mapping[str, float]]
+    span: ClassVar[tuple[int, int]]
+    wall: ClassVar[tuple[tuple[int, int], tuple[int, int]] | None] = None
 
-    def detect(self, frames: Frames) -> PongObjects:
-        """frames: uint8 [N, 104, 80, 3] → what is to be seen."""
+    @property
+    def object_names(self) -> tuple[str, ...]:
+        """The columns of `table`."""
+        return ("ball", *self.across)
+
+    def detect(self, frames: Frames) -> Objects:
+        """frames: uint8 [N, H, W, 3] → what is to be seen. Raises ValueError on frames of another shape."""
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != self.shape:
-            raise ValueError(f"the Pong probe needs uint8 [N, 104, 80, 3], found {frames.dtype} {list(frames.shape)}")
+            height, width, _ = self.shape
+            found = f"{frames.dtype} {list(frames.shape)}"
+            raise ValueError(f"{type(self).__name__} needs uint8 [N, {height}, {width}, 3], found {found}")
         starts = range(0, max(len(frames), 1), CHUNK)
         return joined([self._detect(frames[start : start + CHUNK]) for start in starts])
 
+    def table(self, seen: Objects) -> NDArray[np.float32]:
+        """As an episode's objects: float32 [N, K, 3], (visible, y, x) of the first ball and the paddles."""
+        out = np.zeros((len(seen.balls), 1 + len(self.across), 3), np.float32)
+        out[:, 0, 0] = seen.balls > 0
+        out[:, 0, 1:] = np.nan_to_num(seen.centres[:, 0])
+        for column, (name, across) in enumerate(self.across.items(), 1):
+            paddle = seen.paddles[name]
+            out[:, column, 0] = paddle.visible
+            out[:, column, 1 + self.axis] = np.where(paddle.visible, paddle.at, 0)
+            out[:, column, 2 - self.axis] = np.where(paddle.visible, across, 0)
+        return out
+
     def clear(self, paddle: Paddle, margin: int) -> Mask:
-        """Whether a paddle is visible with at least so many free rows between it and each wall: bool [N]."""
-        first, last = self.play_rows
+        """Whether a paddle is visible with at least so much room between it and each wall: bool [N]."""
+        first, last = self.span
         return np.asarray(
-            paddle.visible & (paddle.top - first >= margin) & (last - 1 - paddle.bottom >= margin), np.bool_
+            paddle.visible & (paddle.first - first >= margin) & (last - 1 - paddle.last >= margin), np.bool_
         )
 
-    def _detect(self, frames: Frames) -> PongObjects:
-        first, last = self.play_rows
-        red, green, blue = (frames[:, first:last, :, channel] for channel in range(3))
-        white = (blue >= 126) & (green >= 140) & (red >= 140)
-        player = (green >= 130) & (red <= 178) & (blue < 126)
-        enemy = (red > 178) & (green <= 175) & (blue < 126)
-        balls, centres, blobs = self._balls(white)
-        return PongObjects(
-            balls=balls,
-            centres=centres,
-            blobs=blobs,
-            player=self._paddle(player, white, *self.places["player"]),
-            enemy=self._paddle(enemy, white, *self.places["enemy"]),
-        )
-
-    def _balls(self, white: Mask) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
-        """Balls, their centres and blobs in masks [n, rows, columns]: all frames labelled as one tall image."""
-        n, rows, columns = white.shape
-        tall = np.zeros((n, rows + 2, columns + 1), np.uint8)
-        tall[:, :rows, :columns] = white
-        # Pixels two apart touch once each has grown by one to the right and one down; pixels three apart do not.
-        grown = cv2.dilate(tall.reshape(n * (rows + 2), columns + 1), np.ones((2, 2), np.uint8), anchor=(1, 1))
-        labels = cv2.connectedComponents(grown, connectivity=8)[1].reshape(tall.shape)
-        frame, y, x = np.nonzero(tall)
-        label = labels[frame, y, x]
-        count = np.bincount(label, minlength=1)
-        ids = np.flatnonzero(count)
-        size = count[ids]
-        home = (np.bincount(label, frame)[ids] / size).round().astype(np.int64)
-        place = np.stack([np.bincount(label, y)[ids] / size + self.play_rows[0], np.bincount(label, x)[ids] / size], 1)
-        small = size <= self.largest_ball
-        balls = np.bincount(home[small], minlength=n).astype(np.int64)
-        blobs = np.bincount(home[~small], minlength=n).astype(np.int64)
-        order = np.argsort(home[small], kind="stable")
-        owner = home[small][order]
-        rank = np.arange(len(owner)) - np.searchsorted(owner, owner)
-        kept = rank < MAX_BALLS
-        centres = np.full((n, MAX_BALLS, 2), np.nan, np.float32)
-        centres[owner[kept], rank[kept]] = place[small][order][kept]
-        return balls, centres, blobs
-
-    def _paddle(self, mask: Mask, white: Mask, left: int, right: int) -> Paddle:
-        """A paddle in its columns, two either side allowed; a ball in front of it does not break it."""
-        first = self.play_rows[0]
-        rows = mask[:, :, left - 2 : right + 3].any(2)  # [n, rows]
-        started = np.logical_or.accumulate(rows, 1)
-        ending = np.logical_or.accumulate(rows[:, ::-1], 1)[:, ::-1]
-        rows = rows | (white[:, :, left : right + 1].any(2) & started & ending)
-        visible = rows.any(1)
-        top = np.where(visible, rows.argmax(1) + first, -1)
-        bottom = np.where(visible, first + rows.shape[1] - 1 - rows[:, ::-1].argmax(1), -1)
-        return Paddle(
-            visible=visible,
-            y=np.where(visible, (top + bottom) / 2, np.nan).astype(np.float32),
-            top=top.astype(np.int64),
-            bottom=bottom.astype(np.int64),
-            length=rows.sum(1, dtype=np.int64),
-            pieces=(rows[:, 1:] & ~rows[:, :-1]).sum(1, dtype=np.int64) + rows[:, 0],
-        )
+    @abstractmethod
+    def _detect(self, frames: Frames) -> Objects:
+        """The same for at most CHUNK frames of the right shape."""
 
 
-PROBES: dict[str, type[PongProbe]] = {"pong": PongProbe}
-"""Every game that has a probe, by id."""
+def balls_in(mask: Mask, top: int, gap: int) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
+    """Balls, their centres and blobs in masks [n, rows, columns]: all frames labelled as one tall image.
+
+    top: the frame's row that is the mask's first; gap: 1 if pixels with one between them belong together, else 0.
+    """
+    n, rows, columns = mask.shape
+    tall = np.zeros((n, rows + 2, columns + 1), np.uint8)
+    tall[:, :rows, :columns] = mask
+    # Pixels two apart touch once each has grown by one to the right and one down; pixels three apart do not.
+    flat = tall.reshape(n * (rows + 2), columns + 1)
+    grown = cv2.dilate(flat, np.ones((2, 2), np.uint8), anchor=(1, 1)) if gap else flat
+    labels = cv2.connectedComponents(grown, connectivity=8)[1].reshape(tall.shape)
+    frame, y, x = np.nonzero(tall)
+    label = labels[frame, y, x]
+    count = np.bincount(label, minlength=1)
+    ids = np.flatnonzero(count)
+    size = count[ids]
+    home = (np.bincount(label, frame)[ids] / size).round().astype(np.int64)
+    place = np.stack([np.bincount(label, y)[ids] / size + top, np.bincount(label, x)[ids] / size], 1)
+    small = size <= LARGEST_BALL
+    balls = np.bincount(home[small], minlength=n).astype(np.int64)
+    blobs = np.bincount(home[~small], minlength=n).astype(np.int64)
+    order = np.argsort(home[small], kind="stable")
+    owner = home[small][order]
+    rank = np.arange(len(owner)) - np.searchsorted(owner, owner)
+    kept = rank < MAX_BALLS
+    centres = np.full((n, MAX_BALLS, 2), np.nan, np.float32)
+    centres[owner[kept], rank[kept]] = place[small][order][kept]
+    return balls, centres, blobs
+
+
+def paddle_in(line: Mask, first: int) -> Paddle:
+    """The paddle that covers these places along its axis, bool [n, places], of which the first is `first`."""
+    visible: Mask = np.asarray(line.any(1), np.bool_)
+    start = np.where(visible, line.argmax(1) + first, -1)
+    stop = np.where(visible, first + line.shape[1] - 1 - line[:, ::-1].argmax(1), -1)
+    return Paddle(
+        visible=visible,
+        at=np.where(visible, (start + stop) / 2, np.nan).astype(np.float32),
+        first=start.astype(np.int64),
+        last=stop.astype(np.int64),
+        length=line.sum(1, dtype=np.int64),
+        pieces=(line[:, 1:] & ~line[:, :-1]).sum(1, dtype=np.int64) + line[:, 0],
+    )
+
+
+PROBES = {"pong": "training.pong_probe", "breakout": "training.breakout_probe"}
+"""The module of every game that has a probe, by the game's id; each has a class PROBE."""
 
 
 def probe_for(game: str, height: int | None = None, width: int | None = None) -> Probe | None:
     """The probe of a game, or None where there is none for it, or none for frames of that size."""
-    kind = PROBES.get(game)
-    if kind is None or (height or kind.shape[0], width or kind.shape[1]) != kind.shape[:2]:
+    if game not in PROBES:
         return None
-    return kind()
+    kind = cast("type[Probe]", importlib.import_module(PROBES[game]).PROBE)
+    return kind() if (height or kind.shape[0], width or kind.shape[1]) == kind.shape[:2] else None
 
 
-def near(truth: PongObjects, guess: PongObjects, pixels: float = 2.0) -> NDArray[np.bool_]:
+def near(truth: Objects, guess: Objects, pixels: float = 2.0) -> NDArray[np.bool_]:
     """Whether `guess` shows a ball within so many pixels of the first ball of `truth`, frame by frame: bool [N]."""
     away = np.linalg.norm(guess.centres - truth.centres[:, :1], axis=-1)
     return np.asarray((np.nan_to_num(away, nan=np.inf) <= pixels).any(1), np.bool_)
@@ -195,20 +184,21 @@ def near(truth: PongObjects, guess: PongObjects, pixels: float = 2.0) -> NDArray
 def paddle_near(truth: Paddle, guess: Paddle, pixels: float = 2.0) -> NDArray[np.bool_]:
     """Whether both show the paddle and its centres are within so many pixels, frame by frame: bool [N]."""
     both = truth.visible & guess.visible
-    return np.asarray(both & (np.abs(np.where(both, truth.y - guess.y, np.inf)) <= pixels), np.bool_)
+    return np.asarray(both & (np.abs(np.where(both, truth.at - guess.at, np.inf)) <= pixels), np.bool_)
 
 
-def joined(parts: list[PongObjects]) -> PongObjects:
+def joined(parts: list[Objects]) -> Objects:
     """Several stretches of frames as one, in order; at least one part."""
 
     def paddle(name: str) -> Paddle:
         pieces = [part.paddles[name] for part in parts]
         return Paddle(**{f.name: np.concatenate([getattr(piece, f.name) for piece in pieces]) for f in fields(Paddle)})
 
-    return PongObjects(
+    walls = [part.bricks for part in parts if part.bricks is not None]
+    return Objects(
         balls=np.concatenate([part.balls for part in parts]),
         centres=np.concatenate([part.centres for part in parts]),
         blobs=np.concatenate([part.blobs for part in parts]),
-        player=paddle("player"),
-        enemy=paddle("enemy"),
+        paddles={name: paddle(name) for name in parts[0].paddles},
+        bricks=np.concatenate(walls) if walls else None,
     )
