@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 REQUIRED: tuple[str, ...] = (
-    *("torch", "numpy", "click", "opencv-python", "h5py", "einops", "safetensors", "tqdm", "pillow"),
+    *("torch", "numpy", "click", "opencv-python", "h5py", "einops", "isal", "safetensors", "tqdm", "pillow"),
     *("gymnasium", "ale-py", "tensorboard"),
 )
 EITHER = (("pygame", "pygame-ce"), ("procgen", "procgen-mirror"))  # two makers of one package; never both

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from toy_pong import ToyPlay, ToyPong
 
 from models.world import ActionTable, Window
-from training.dream_statistics import Palette, Stretch, collapse, frozen, limits, look, run_lengths
+from training.dream_statistics import Eyes, Palette, Stretch, collapse, frozen, limits, look, run_lengths
 from training.dreams import dream, dream_section, held_codes, real_stretches
 from training.evaluation import EvaluationOptions, evaluate, rebuild
 from training.held_out import HeldOut, held_out
@@ -67,8 +67,9 @@ def card(play, tmp_path_factory):
 
 def dreams_of(fault, play, palette, frames=150):
     probe = PongProbe()
-    dreamed, _ = dream(ToyPong(fault), play, probe, palette, dreams=3, frames=frames, seed=0)
-    return dream_section(dreamed, real_stretches(play, probe, palette, None), probe, TABLE, seed=0)
+    eyes = Eyes(probe=probe, palette=palette)
+    dreamed, _ = dream(ToyPong(fault), play, eyes, dreams=3, frames=frames, seed=0)
+    return dream_section(dreamed, real_stretches(play, eyes, None), probe, TABLE, seed=0)
 
 
 def value(figure):
@@ -194,14 +195,15 @@ def test_collapse_is_dated():
     probe = PongProbe()
     frames = ToyPlay(episodes=1, steps=240).whole[0].frames
     palette = Palette(frames)
-    limit = limits([look(frames, probe, palette)], probe)
+    eyes = Eyes(probe=probe, palette=palette)
+    limit = limits([look(frames, eyes)], probe)
     spoiled = frames.copy()
     spoiled[100:, 90, 30] = spoiled[100:, 20, 50] = 236
-    assert collapse(look(spoiled, probe, palette), limit) == 130  # 31 of the last 60 frames
+    assert collapse(look(spoiled, eyes), limit) == 130  # 31 of the last 60 frames
     stopped = frames.copy()
     stopped[100:] = frames[100]
     assert collapse(look(stopped, probe, palette), limit) == 100
-    assert collapse(look(frames, probe, palette), limit) is None
+    assert collapse(look(frames, Eyes(probe=probe, palette=palette)), limit) is None
 
 
 def test_runs_and_frozen_balls():

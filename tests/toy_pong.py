@@ -151,7 +151,7 @@ def _record(seed: int, steps: int, lag: int, objects: bool) -> Episode:
         actions=np.array([BUTTON[int(code)] for code in pressed], np.int64),
         rewards=np.zeros(steps, np.float32),
         ends=np.zeros(steps, bool),
-        objects=PongProbe().detect(frames).table() if objects else None,
+        objects=PongProbe().table(PongProbe().detect(frames)) if objects else None,
         seed=seed,
         behaviour=("random", "sticky")[seed % 2],
     )

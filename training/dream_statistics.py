@@ -18,6 +18,7 @@ from training.action_table import STILL_PIXELS
 from training.brick_statistics import brick_tallies
 from training.metrics import interval
 from training.probes import Objects, Probe, joined
+from training.score_reader import ScoreReader
 
 BLOCK = 200
 """Frames pooled into one block of a dream, and the cluster size of the bootstrap on real play."""
@@ -38,12 +39,14 @@ class Stretch:
 
     seen: objects, or None without a probe; off: float32 [N], far from every real colour (NaN
     without a palette); changed: float32 [N], other than in the frame before (NaN for the first);
+    score: int64 [N, sides], -1 where it cannot be read, or None for a game whose score nobody reads;
     codes: int64 [N-1], the ids that led from frame to frame, or None; behaviour: who played.
     """
 
     seen: Objects | None
     off: NDArray[np.float32]
     changed: NDArray[np.float32]
+    score: NDArray[np.int64] | None = None
     codes: NDArray[np.int64] | None = None
     behaviour: str = ""
 
@@ -92,23 +95,36 @@ class Palette:
         return np.asarray(self._far[index].mean((1, 2)), np.float32)
 
 
-def look(
-    frames: NDArray[np.uint8], probe: Probe | None, palette: Palette, before: NDArray[np.uint8] | None = None
-) -> Stretch:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Eyes:
+    """What looks at frames: a game's own colours, and where the game has them its probe and a reader of its score."""
+
+    probe: Probe | None
+    palette: Palette
+    reader: ScoreReader | None = None
+
+
+def look(frames: NDArray[np.uint8], eyes: Eyes, before: NDArray[np.uint8] | None = None) -> Stretch:
     """Look at frames uint8 [N, H, W, 3]; before: the frame [H, W, 3] that came just ahead of them, if any."""
     changed = np.full(len(frames), np.nan, np.float32)
     changed[1:] = (frames[1:] != frames[:-1]).any(-1).mean((1, 2))
     if before is not None:
         changed[0] = (frames[0] != before).any(-1).mean()
-    seen = None if probe is None else probe.detect(frames)
-    return Stretch(seen=seen, off=palette.off(frames), changed=changed)
+    return Stretch(
+        seen=None if eyes.probe is None else eyes.probe.detect(frames),
+        off=eyes.palette.off(frames),
+        changed=changed,
+        score=None if eyes.reader is None else eyes.reader.read(frames),
+    )
 
 
 def chained(parts: Sequence[Stretch], codes: NDArray[np.int64]) -> Stretch:
     """Stretches of one dream as one, with the codes [N-1] that made it."""
     seen = [part.seen for part in parts if part.seen is not None]
+    scores = [part.score for part in parts if part.score is not None]
     return Stretch(
         seen=joined(seen) if seen else None,
+        score=np.concatenate(scores) if scores else None,
         off=np.concatenate([part.off for part in parts]),
         changed=np.concatenate([part.changed for part in parts]),
         codes=codes,

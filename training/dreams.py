@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,19 @@ from torch import Tensor
 from models.world import ActionTable, World
 from training.action_table import device_of
 from training.brick_statistics import rises
-from training.dream_statistics import BLOCK, Limits, Palette, Stretch, chained, collapse, limits, look, rates
+from training.dream_statistics import BLOCK, Eyes, Limits, Palette, Stretch, chained, collapse, limits, look, rates
 from training.held_out import Play
+from training.metrics import interval
 from training.probes import Probe
 from training.rollouts import Sheet, choose_spots, generator, read_clips, start_state
+from training.score_reader import ScoreReader, score_changes
 
 LONGEST_HOLD = 8
 BUFFER = 50
 """Frames of each dream kept in memory before they are looked at."""
+
+FILM = 200
+"""Frames of a dream that its film shows."""
 
 SHOWN = (0, 1, 2, 3, 5, 8, 15, 30, 60, 100, 200, 400, 600, 800, 999)
 """Frames of a dream that its strip shows."""
@@ -36,40 +42,36 @@ def held_codes(dreams: int, frames: int, actions: int, seed: int) -> NDArray[np.
     return out
 
 
-def real_stretches(
-    dataset: Play, probe: Probe | None, palette: Palette, codes: Sequence[NDArray[np.int64]] | None
-) -> list[Stretch]:
+def eyes_for(dataset: Play, probe: Probe | None, palette: Palette) -> Eyes:
+    """What looks at frames of this game; the score is learned from the data set."""
+    reads = probe is not None and probe.scores
+    return Eyes(probe=probe, palette=palette, reader=ScoreReader(probe.scores, dataset) if probe and reads else None)
+
+
+def real_stretches(dataset: Play, eyes: Eyes, codes: Sequence[NDArray[np.int64]] | None) -> list[Stretch]:
     """Every episode of real play, looked at. codes: what the world read off each, int64 [T], if it can."""
     out = []
     for number, reference in enumerate(dataset.episodes):
-        episode = dataset.read(reference)
-        seen = look(episode.frames, probe, palette)
-        out.append(
-            Stretch(
-                seen=seen.seen,
-                off=seen.off,
-                changed=seen.changed,
-                codes=None if codes is None else codes[number],
-                behaviour=reference.behaviour,
-            )
-        )
+        seen = look(dataset.read(reference).frames, eyes)
+        out.append(replace(seen, codes=None if codes is None else codes[number], behaviour=reference.behaviour))
     return out
 
 
 def dream(
     world: World,
     dataset: Play,
-    probe: Probe | None,
-    palette: Palette,
+    eyes: Eyes,
     *,
     dreams: int,
     frames: int,
     seed: int,
+    film: list[NDArray[np.uint8]] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[list[Stretch], Sheet]:
     """Dream from held-out starts under held random codes; all dreams are rows of one state.
 
-    Returns each dream looked at, and the frames SHOWN of the first four.
+    Returns each dream looked at, and the frames SHOWN of the first four. film: gets the first FILM frames of those,
+    side by side, uint8 [H, W, C].
     """
     states = []
     length = max(world.spec.context, 2)
@@ -94,8 +96,10 @@ def dream(
                 for row, frame in zip(sheet, shown, strict=False):
                     row.append(frame.cpu().clone())
         passed = np.stack(buffer, 1)  # [B, n, H, W, C]
+        if film is not None and first < FILM:
+            film.extend(np.concatenate(list(beside), axis=1) for beside in passed[:4].swapaxes(0, 1))
         for number, stretch in enumerate(passed):
-            parts[number].append(look(stretch, probe, palette, before[number]))
+            parts[number].append(look(stretch, eyes, before[number]))
         before = passed[:, -1]
         say(f"dreams: {min(first + BUFFER, frames)} of {frames} frames of {len(codes)} dreams")
     return [chained(part, code[1:]) for part, code in zip(parts, codes, strict=True)], sheet
@@ -138,7 +142,16 @@ def dream_section(
         "collapse": _collapse(dreamed, limit),
         "collapse_of_real_play": _collapse(real, limit),
         "walls": {"world": _walls(dreamed), "real": _walls(real)},
+        "score": {name: _score(some, probe, seed) for name, some in (("world", dreamed), ("real", real))},
     }
+
+
+def _score(stretches: Sequence[Stretch], probe: Probe | None, seed: int) -> dict[str, Any] | None:
+    """Share of the changes of the score that are legal, bootstrap over stretches; None for a game without a reader."""
+    if probe is None or not probe.scores:
+        return None
+    changes = [score_changes(one.score, probe.last) for one in stretches if one.score is not None]
+    return interval([sum(found) for found in changes], [len(found) for found in changes], seed=seed).data()
 
 
 def _walls(stretches: Sequence[Stretch]) -> dict[str, int] | None:

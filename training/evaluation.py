@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from models.world import ActionTable, InfersActions, Reconstructs, Samples, World
 from training.action_table import Track, device_of, directions, lagged_counts, player_axis, table_of, tracks
 from training.dream_statistics import Palette
-from training.dreams import dream, dream_section, real_stretches
+from training.dreams import dream, dream_section, eyes_for, real_stretches
 from training.held_out import Play
 from training.metrics import (
     code_usage,
@@ -35,7 +35,7 @@ from training.metrics import (
     perplexity,
 )
 from training.probes import Probe, probe_for
-from training.report import save_sheet
+from training.report import save_film, save_sheet
 from training.rollouts import (
     HORIZONS,
     Sheet,
@@ -47,6 +47,7 @@ from training.rollouts import (
     score_frames,
     start_state,
 )
+from training.two_sample import two_sample
 
 FORMAT = 1
 CLUSTER = 50
@@ -68,8 +69,8 @@ class MeasuresCodeGain(Protocol):
 class EvaluationOptions:
     """How much to measure. clips: roll-outs; gain_clips: single steps for the code gain; most_frames: of the tokenizer.
 
-    history: frames of the past a code may see; strips: folder for contact sheets; folder: the
-    world's own, for its size on disk.
+    history: frames of the past a code may see; two_sample: dreams for the two-sample test, 0 for none; strips: folder
+    for contact sheets; folder: the world's own, for its size on disk.
     """
 
     clips: int = 128
@@ -80,6 +81,7 @@ class EvaluationOptions:
     most_frames: int = 8000
     horizons: tuple[int, ...] = HORIZONS
     history: int = 3
+    two_sample: int = 0
     seed: int = 0
     strips: Path | None = None
     folder: Path | None = None
@@ -88,6 +90,8 @@ class EvaluationOptions:
         for name in ("clips", "gain_clips", "dreams", "dream_frames", "speed_frames", "most_frames"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name.replace('_', ' ')} must be at least 1, found {getattr(self, name)}")
+        if self.two_sample < 0:
+            raise ValueError(f"two-sample must be 0 or more, found {self.two_sample}")
 
 
 def evaluate(
@@ -125,12 +129,17 @@ def evaluate(
             world, dataset, probe, clips=options.clips, seed=seed, horizons=horizons, say=say
         )
         _strip(options, "prediction", sheet)
-        palette = Palette(frames)
+        eyes = eyes_for(dataset, probe, Palette(frames))
         size: dict[str, int] = {"dreams": options.dreams, "frames": options.dream_frames}
-        dreamed, sheet = dream(world, dataset, probe, palette, **size, seed=seed, say=say)
+        film: list[NDArray[np.uint8]] = []
+        dreamed, sheet = dream(world, dataset, eyes, **size, seed=seed, film=film, say=say)
         _strip(options, "dreams", sheet)
-        real = real_stretches(dataset, probe, palette, codes)
+        if options.strips is not None:
+            save_film(options.strips / "film.gif", film, world.spec.fps)
+        real = real_stretches(dataset, eyes, codes)
         card["dreams"] = dream_section(dreamed, real, probe, table, seed=seed)
+    if options.two_sample:
+        card["two_sample"] = two_sample(world, dataset, dreams=options.two_sample, seed=seed, say=say)
     return card
 
 

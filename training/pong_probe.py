@@ -21,6 +21,8 @@ class PongProbe(Probe):
     axis: ClassVar = 0
     across: ClassVar = {"player": 70.5, "enemy": 8.5}
     span: ClassVar = (16, 96)
+    scores: ClassVar = {"enemy": ((0, 12, 0, 40), -1), "player": ((0, 12, 40, 80), 1)}
+    last: ClassVar = 20  # of 21 points, the last is never shown
 
     def _detect(self, frames: Frames) -> Objects:
         first, last = self.span

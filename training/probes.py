@@ -70,7 +70,8 @@ class Probe(ABC):
 
     shape: of the frames it knows; axis: 0 if paddles move along the rows, 1 along the columns; across: where each of
     them is on the other axis; span: the first and one past the last place on the axis that a paddle can reach; wall:
-    rows and columns of a brick, and (y, x) of the first one's first pixel, or None where there are no bricks.
+    rows and columns of a brick, and (y, x) of the first one's first pixel, or None where there are no bricks; scores:
+    where each side's stands, see score_reader.py, and the sign of the reward that raises it; last: the one at the end.
     """
 
     shape: ClassVar[tuple[int, int, int]]
@@ -78,6 +79,8 @@ class Probe(ABC):
     across: ClassVar[Mapping[str, float]]
     span: ClassVar[tuple[int, int]]
     wall: ClassVar[tuple[tuple[int, int], tuple[int, int]] | None] = None
+    scores: ClassVar[Mapping[str, tuple[tuple[int, int, int, int], int]]] = {}
+    last: ClassVar[int] = 0
 
     @property
     def object_names(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -29,6 +30,16 @@ def save_sheet(path: Path, rows: Sequence[Sequence[Tensor]], zoom: int = 2, gap:
     Image.fromarray(picture.repeat(zoom, 0).repeat(zoom, 1)).save(path)
 
 
+def save_film(path: Path, frames: Sequence[NDArray[np.uint8]], fps: float, zoom: int = 2) -> None:
+    """Write frames uint8 [H, W, C] as one GIF, enlarged without smoothing, that begins anew at its end."""
+    if not frames:
+        return
+    shown = [Image.fromarray(f[..., 0] if f.shape[2] == 1 else f).convert("RGB") for f in frames]
+    large = [one.resize((one.width * zoom, one.height * zoom), Image.Resampling.NEAREST) for one in shown]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    large[0].save(path, save_all=True, append_images=large[1:], duration=round(1000 / fps), loop=0)
+
+
 def markdown(card: Mapping[str, Any]) -> str:
     """A scorecard of `training.evaluation.evaluate` as Markdown: what is there, in the order of the pipeline."""
     data = card["data"]
@@ -38,6 +49,7 @@ def markdown(card: Mapping[str, Any]) -> str:
         ("lam", _codes),
         ("prediction", _prediction),
         ("dreams", _dreams),
+        ("two_sample", _two_sample),
         ("speed", _speed),
     ):
         if name in card:
@@ -100,6 +112,23 @@ def _dreams(found: Mapping[str, Any]) -> Iterator[str]:
     ended = found["collapse"]
     yield ""
     yield f"{ended['collapsed']} of {ended['of']} dreams collapsed; median {ended['median_frames']:.0f} frames"
+    score, walls = found.get("score", {}), found.get("walls", {})
+    if score.get("world"):
+        told = f"{_figure(score['world'])} of {score['world']['n']} changes of the score are legal"
+        yield from ("", f"{told}; in the real game {_figure(score['real'])} of {score['real']['n']}")
+    if walls.get("world"):
+        told = f"{walls['world']['only_lose']} of {walls['world']['of']} dreams no brick comes back"
+        yield from ("", f"in {told}; in real play in {walls['real']['only_lose']} of {walls['real']['of']} episodes")
+
+
+def _two_sample(found: Mapping[str, Any]) -> Iterator[str]:
+    rows = [(f"dreams after {horizon} frames", _figure(figure)) for horizon, figure in found["world"].items()]
+    rows += [
+        ("other real play (best: 0.5)", _figure(found["real"])),
+        ("pictures that stand still", _figure(found["copy"])),
+    ]
+    header = f"told apart from real play, clips of {found['length']} frames, {found['clips']} of each kind"
+    yield from _table((header, "accuracy"), rows)
 
 
 def _speed(found: Mapping[str, Any]) -> Iterator[str]:

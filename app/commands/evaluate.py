@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
@@ -21,8 +22,21 @@ import click
 @click.option("--clips", default=128, show_default=True, help="Clips for the roll-outs.")
 @click.option("--dreams", default=20, show_default=True, help="Dreams under random codes.")
 @click.option("--dream-frames", default=1000, show_default=True, help="Frames of each dream.")
+@click.option(
+    "--two-sample",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Dreams for the test whether a network can tell them from the game; 96 take about ten minutes.",
+)
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same scorecard, speed aside.")
 @click.option("--strips", type=click.Path(path_type=Path), help="Folder for pictures of real and dreamed frames.")
+@click.option(
+    "--html",
+    "html_folder",
+    type=click.Path(path_type=Path),
+    help="Folder for the scorecard as WORLD.html, one page with all pictures, and as WORLD.json.",
+)
 @click.option("--write", is_flag=True, help="Keep the scorecard in the world's own config.json.")
 @click.option("--device", default="cpu", show_default=True, help="Where the world runs: auto, cpu, cuda or mps.")
 def evaluate(
@@ -33,27 +47,42 @@ def evaluate(
     clips: int,
     dreams: int,
     dream_frames: int,
+    two_sample: int,
     seed: int,
     strips: Path | None,
+    html_folder: Path | None,
     write: bool,
     device: str,
 ) -> None:
     """Measure WORLD, a folder or the name of a world, against held-out real play.
 
     Prints a report in Markdown on stdout; progress goes to stderr.
+
+    \b
+      dreamcade evaluate pong --data saves/datasets/pong-held-out --split all --html docs/scorecards
     """
     from app import library
     from collectors.drafts import publish
     from collectors.shards import Dataset
     from models.checkpoint import update_facts
+    from training.cards import commit, machine
     from training.evaluation import EvaluationOptions
     from training.evaluation import evaluate as measure
     from training.held_out import held_out
+    from training.page import page
     from training.report import markdown
 
     where, folder = library.device(device), library.pick(world)
+    keeping = TemporaryDirectory() if html_folder is not None and strips is None else None
+    pictures = Path(keeping.name) if keeping is not None else strips
     options = EvaluationOptions(
-        clips=clips, dreams=dreams, dream_frames=dream_frames, seed=seed, strips=strips, folder=folder
+        clips=clips,
+        dreams=dreams,
+        dream_frames=dream_frames,
+        two_sample=two_sample,
+        seed=seed,
+        strips=pictures,
+        folder=folder,
     )
     with Dataset.open(data) as dataset:
         if dataset.manifest.dreamed:
@@ -62,12 +91,28 @@ def evaluate(
         model = library.open_world(folder, where)
         card = measure(model, held_out(dataset, split), options, lambda line: click.echo(line, err=True))
     card["data"] |= {"path": str(data), "split": split}
+    made = machine()
+    card["made"] = {"commit": commit(), "processor": made["cpu"], "threads": made["threads"], "torch": made["torch"]}
     click.echo(markdown(card))
     if json_path is not None:
         json_path.parent.mkdir(parents=True, exist_ok=True)
         publish(json_path, (json.dumps(card, indent=1, allow_nan=False) + "\n").encode())
+    if html_folder is not None:
+        assert pictures is not None, "there is a folder for them where there is a page"
+        found = _pictures(pictures)
+        if keeping is not None:
+            keeping.cleanup()
+        html_folder.mkdir(parents=True, exist_ok=True)
+        publish(html_folder / f"{folder.name}.html", page(card, found).encode())
+        publish(html_folder / f"{folder.name}.json", (json.dumps(card, indent=1, allow_nan=False) + "\n").encode())
     if write:
         update_facts(folder, {"scorecard": card})
+
+
+def _pictures(folder: Path) -> dict[str, tuple[str, bytes]]:
+    """The pictures of a scorecard by name: media type and bytes."""
+    kinds = {".png": "image/png", ".gif": "image/gif"}
+    return {path.stem: (kinds[path.suffix], path.read_bytes()) for path in folder.iterdir() if path.suffix in kinds}
 
 
 COMMANDS = [evaluate]
