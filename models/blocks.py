@@ -76,6 +76,18 @@ class SpatialAttention(nn.Module):
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=near[None], scale=q.shape[-1] ** -0.25)
         return self.out(rearrange(y, "(b t) h n d -> b t n (h d)", t=frames))
 
+    def at(self, x: Tensor, places: Tensor) -> Tensor:
+        """What `forward` gives at some places alone: frames [B, N, D], places int64 [B, M] → [B, M, D]."""
+        width = x.shape[-1]
+        asking, offering = self.qkv.weight[:width], self.qkv.weight[width:]
+        here = x.gather(1, places[..., None].expand(-1, -1, width))
+        q = rearrange(F.linear(here, asking), "b m (h d) -> b h m d", h=self.heads)
+        k, v = rearrange(F.linear(x, offering), "b n (two h d) -> two b h n d", two=2, h=self.heads)
+        q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])
+        near = self._near().to(q.dtype)[:, places].transpose(0, 1)  # [B, heads, M, N]
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=near, scale=q.shape[-1] ** -0.25)
+        return self.out(rearrange(y, "b h m d -> b m (h d)"))
+
     def _near(self) -> Tensor:
         """The bias of every pair of places, float [heads, N, N]; kept where nothing is learned, until it changes."""
         if self.bias.requires_grad:
@@ -165,3 +177,15 @@ class STBlock(nn.Module):
         if self.film is not None and condition is not None:
             inner = inner * (1 + scale2) + shift2
         return x + self.ffn(inner), own
+
+    def at(self, x: Tensor, condition: Tensor, places: Tensor) -> Tensor:
+        """What `forward` gives at some places alone, for a block without temporal attention.
+
+        Single frames x: [B, N, D], condition: [B, D], places: int64 [B, M] → [B, M, D].
+        """
+        assert self.temporal is None, "a block that looks back needs all places"
+        assert self.film is not None, "only conditioned blocks are asked"
+        scale1, shift1, scale2, shift2 = self.film(condition)[:, None].chunk(4, dim=-1)
+        moved = self.spatial.at(self.norms[0](x) * (1 + scale1) + shift1, places)
+        here = x.gather(1, places[..., None].expand(-1, -1, x.shape[-1])) + moved
+        return here + self.ffn(self.norms[-1](here) * (1 + scale2) + shift2)

@@ -87,6 +87,19 @@ def test_an_unfilled_cache_is_not_seen_row_by_row(made) -> None:
     torch.testing.assert_close(y, torch.cat([one, three]), atol=1e-5, rtol=1e-4)
 
 
+def test_asking_at_some_places_is_asking_everywhere() -> None:
+    torch.manual_seed(4)
+    block = STBlock(D, HEADS, reach=1, grid=GRID, conditioned=True)
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    x, condition = torch.randn(B, N, D), torch.randn(B, D)
+    whole, _ = block(x[:, None], condition[:, None])
+    for places in (torch.tensor([[0, 5], [4, 2]]), torch.tensor([[3], [3]])):
+        expected = whole[:, 0].gather(1, places[..., None].expand(-1, -1, D))
+        torch.testing.assert_close(block.at(x, condition, places), expected)
+
+
 def test_heads_that_do_not_fit_are_named() -> None:
     with pytest.raises(ValueError, match="width 16 is not divisible by 3 heads; use 1, 2, 4, 8, 16"):
         STBlock(16, 3, 4, GRID)

@@ -280,7 +280,7 @@ def test_play_of_another_game_or_size_is_refused(field, found):
 def test_short_episodes_drop_the_far_horizons():
     found = evaluate(ToyPong(), ToyPlay(steps=30), replace(OPTIONS, dream_frames=10))
     assert set(found["prediction"]["world"]) == {"1", "4", "10"}
-    assert any("no episode is long enough for all horizons [1, 4, 10, 50]" in note for note in found["notes"])
+    assert any("no episode is long enough for all horizons [1, 4, 10, 30, 50, 100]" in note for note in found["notes"])
 
 
 def test_options_are_checked():

@@ -277,6 +277,17 @@ def test_one_greedy_pass_is_the_argmax() -> None:
     torch.testing.assert_close(entropy, want, atol=1e-4, rtol=1e-4)
 
 
+def test_few_hidden_places_are_guessed_as_many_are() -> None:
+    dynamics = rough(made())
+    tokens, actions = some_play(4, 5)
+    known, table, before = known_of(dynamics, tokens[:, :4], actions), dynamics.table(), tokens[:, 3]
+    masked = torch.zeros(4, PLACES, dtype=torch.bool)
+    masked[0, 7] = masked[1, 0] = masked[1, 11] = masked[3, 2:6] = True  # nothing is hidden in the third frame
+    x = dynamics.guess(known[:, None], before[:, None], masked[:, None], actions[:, 3:], table)[:, 0]
+    found = dynamics._guess_open(known, before, masked, actions[:, 3], table)
+    torch.testing.assert_close(found, x[masked])
+
+
 def test_many_passes_agree_with_each_other_where_one_does_not() -> None:
     """Two neighbours always show the same, one of two things: drawn in one pass they differ half the time."""
     dynamics = made(replace(PLAIN, whole=0.0, depth=1))

@@ -7,7 +7,7 @@ import pytest
 
 from training.page import curve, html_of, page
 
-VOID = {"meta", "img", "line", "polyline", "polygon"}
+VOID = {"meta", "img", "line", "polyline", "polygon", "rect"}
 FIGURE = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9, "clusters": 9}
 CARD = {
     "game": "pong <b>",

@@ -13,7 +13,7 @@ from training.report import markdown
 
 Point = tuple[float, Mapping[str, Any]]  # x, and a figure {value, low, high}
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#767676")  # told apart by everybody (Okabe and Ito)
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 420, 240, 48, 36, 26  # of a curve, and its margins
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 420, 250, 48, 36, 42  # of a curve, and its margins
 CAPTIONS = {
     "tokenizer": "Real frames, and below them what the tokenizer makes of them: every twentieth of the first stretch.",
     "prediction": "The first four clips, the real game above the dream, 1, 2, 3, 4, 6, 8, 10, 15, 20, 30, 40 and 50 "
@@ -85,7 +85,7 @@ def curve(title: str, below: str, series: Mapping[str, Sequence[Point]], *, loga
     if not xs:
         return ""
     low, high = min(ys), max(ys)
-    room = max(0.08 * (high - low), 1e-3)
+    room = 0.08 * (high - low) or max(0.1 * abs(high), 1e-3)
     low, high, first, last = low - room, high + room, min(xs), max(xs)
 
     def across(x: float) -> float:
@@ -108,10 +108,11 @@ def curve(title: str, below: str, series: Mapping[str, Sequence[Point]], *, loga
         line = " ".join(f"{across(x):.1f},{down(f['value']):.1f}" for x, f in points)
         edge = [(x, f["high"]) for x, f in points] + [(x, f["low"]) for x, f in reversed(points)]
         area = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in edge)
-        parts.append(f'<polygon points="{area}" fill="{colour}" opacity="0.18"/>')
+        parts.append(f'<polygon points="{area}" fill="{colour}" fill-opacity="0.18" stroke="none"/>')
         parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        y = TOP + 12 + 14 * number
-        parts.append(f'<text x="{WIDTH - 14}" y="{y}" text-anchor="end" fill="{colour}">{_text(name)}</text>')
+        key = LEFT + number * (WIDTH - LEFT) // len(known)
+        parts.append(f'<rect x="{key}" y="22" width="9" height="9" fill="{colour}"/>')
+        parts.append(f'<text x="{key + 13}" y="30">{_text(name)}</text>')
     size = f'width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-size="11" role="img">{"".join(parts)}</svg>'
 

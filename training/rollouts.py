@@ -22,7 +22,7 @@ from training.held_out import Play
 from training.metrics import Figure, interval, masked_mse, mean_interval, moving_mask, moving_psnr, mse, psnr, ssim
 from training.probes import Probe, near, paddle_near
 
-HORIZONS = (1, 4, 10, 50)
+HORIZONS = (1, 4, 10, 30, 50, 100)
 DELTA_STEP = 4
 DELTA_DRAWS = 5
 BATCH = 32

@@ -22,6 +22,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -83,10 +84,13 @@ class MaskGIT(nn.Module):
     def guess(self, known: Tensor, tokens: Tensor, masked: Tensor, actions: Tensor, table: Tensor) -> Tensor:
         """The filler: what is known [B, T, N, D], tokens [B, T, N] of which `masked` are hidden → features."""
         condition = self.action(actions)
-        x = known + torch.where(masked[..., None], self.hidden, F.embedding(tokens, table)) + self.where
+        x = self._half_known(known, tokens, masked, table)
         for block in self.fill:
             x, _ = block(x, condition)
         return self.norm(x)
+
+    def _half_known(self, known: Tensor, tokens: Tensor, masked: Tensor, table: Tensor) -> Tensor:
+        return known + torch.where(masked[..., None], self.hidden, F.embedding(tokens, table)) + self.where
 
     def logits(self, x: Tensor, before: Tensor, table: Tensor) -> Tensor:
         """features [..., D] and the token that was there before [...] → logits [..., V]."""
@@ -183,12 +187,25 @@ class MaskGIT(nn.Module):
         return known[:, 0], memory.with_frame(kept)
 
     def _guess_open(self, known: Tensor, grid: Tensor, masked: Tensor, action: Tensor, table: Tensor) -> Tensor:
-        """The filler on one frame [B, N], for the frames that still have hidden places: features of those [K, D]."""
+        """The filler on one frame [B, N], for the frames that still have hidden places: features of those [K, D].
+
+        Once they are few, the last block is asked for them alone.
+        """
         rows = masked.any(dim=1)
         if not bool(rows.all()):
             known, grid, masked, action = known[rows], grid[rows], masked[rows], action[rows]
-        x = self.guess(known[:, None], grid[:, None], masked[:, None], action[:, None], table)[:, 0]
-        return x[masked]
+        hidden = masked.sum(dim=1)
+        most = int(hidden.max())
+        if 2 * most > grid.shape[1]:
+            x = self.guess(known[:, None], grid[:, None], masked[:, None], action[:, None], table)[:, 0]
+            return x[masked]
+        condition = self.action(action)
+        x = self._half_known(known, grid, masked, table)[:, None]
+        for block in self.fill[:-1]:
+            x, _ = block(x, condition[:, None])
+        places = masked.to(torch.int8).sort(dim=1, descending=True, stable=True).indices[:, :most]
+        x = self.norm(cast(STBlock, self.fill[-1]).at(x[:, 0], condition, places))
+        return x[torch.arange(most, device=x.device) < hidden[:, None]]
 
     def draw(
         self, known: Tensor, before: Tensor, action: Tensor, table: Tensor, temperature: float, chance: Tensor
