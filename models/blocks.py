@@ -84,7 +84,7 @@ class SpatialAttention(nn.Module):
         q = rearrange(F.linear(here, asking), "b m (h d) -> b h m d", h=self.heads)
         k, v = rearrange(F.linear(x, offering), "b n (two h d) -> two b h n d", two=2, h=self.heads)
         q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])
-        near = self._near().to(q.dtype)[:, places].transpose(0, 1)  # [B, heads, M, N]
+        near = self._near().to(q.dtype)[:, places].transpose(0, 1)  # of each place asked for
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=near, scale=q.shape[-1] ** -0.25)
         return self.out(rearrange(y, "b h m d -> b m (h d)"))
 

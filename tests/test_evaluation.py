@@ -102,7 +102,7 @@ def test_baselines_stand_beside_it(card):
     assert 25 < value(found["tokenizer"]["constant"]["psnr"]) < 40  # PSNR alone would praise it
     assert value(found["tokenizer"]["copy_last_frame"]["ball"]) < 0.1
     assert set(found["prediction"]) >= {"world", "copy_last_frame", "tokenizer"}
-    assert set(found["prediction"]["world"]) == {"1", "4", "10", "50"}
+    assert set(found["prediction"]["world"]) == {"1", "4", "10", "30", "50", "100"}
     copied = [value(found["prediction"]["copy_last_frame"][h]["psnr"]) for h in ("1", "50")]
     assert copied[0] > copied[1]
 
@@ -202,8 +202,8 @@ def test_collapse_is_dated():
     assert collapse(look(spoiled, eyes), limit) == 130  # 31 of the last 60 frames
     stopped = frames.copy()
     stopped[100:] = frames[100]
-    assert collapse(look(stopped, probe, palette), limit) == 100
-    assert collapse(look(frames, Eyes(probe=probe, palette=palette)), limit) is None
+    assert collapse(look(stopped, eyes), limit) == 100
+    assert collapse(look(frames, eyes), limit) is None
 
 
 def test_runs_and_frozen_balls():
@@ -219,8 +219,9 @@ def test_runs_and_frozen_balls():
 
 def test_changed_pixels_run_across_buffers(play, palette):
     frames = play.whole[0].frames[:40]
-    whole = look(frames, None, palette)
-    later = look(frames[20:], None, palette, before=frames[19])
+    eyes = Eyes(probe=None, palette=palette)
+    whole = look(frames, eyes)
+    later = look(frames[20:], eyes, before=frames[19])
     assert np.isnan(whole.changed[0])
     assert np.array_equal(whole.changed[20:], later.changed)
 
@@ -359,8 +360,8 @@ def test_a_full_disk_does_not_cost_the_report(tmp_path, toy_command, monkeypatch
 
 
 def test_stretches_without_a_probe_have_no_object_rows(play, palette):
-    real = real_stretches(play, None, palette, None)
+    real = real_stretches(play, Eyes(probe=None, palette=palette), None)
     assert isinstance(real[0], Stretch)
-    dreamed, _ = dream(ToyPong(), play, None, palette, dreams=2, frames=20, seed=0)
+    dreamed, _ = dream(ToyPong(), play, Eyes(probe=None, palette=palette), dreams=2, frames=20, seed=0)
     found = dream_section(dreamed, real, None, None, seed=0)
     assert set(found["world"]["all"]) == {"churn", "off_palette"}

@@ -47,7 +47,6 @@ from training.rollouts import (
     score_frames,
     start_state,
 )
-from training.two_sample import two_sample
 
 FORMAT = 1
 CLUSTER = 50
@@ -69,8 +68,8 @@ class MeasuresCodeGain(Protocol):
 class EvaluationOptions:
     """How much to measure. clips: roll-outs; gain_clips: single steps for the code gain; most_frames: of the tokenizer.
 
-    history: frames of the past a code may see; two_sample: dreams for the two-sample test, 0 for none; strips: folder
-    for contact sheets; folder: the world's own, for its size on disk.
+    history: frames of the past a code may see; strips: folder for contact sheets; folder: the
+    world's own, for its size on disk.
     """
 
     clips: int = 128
@@ -81,7 +80,6 @@ class EvaluationOptions:
     most_frames: int = 8000
     horizons: tuple[int, ...] = HORIZONS
     history: int = 3
-    two_sample: int = 0
     seed: int = 0
     strips: Path | None = None
     folder: Path | None = None
@@ -90,8 +88,6 @@ class EvaluationOptions:
         for name in ("clips", "gain_clips", "dreams", "dream_frames", "speed_frames", "most_frames"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name.replace('_', ' ')} must be at least 1, found {getattr(self, name)}")
-        if self.two_sample < 0:
-            raise ValueError(f"two-sample must be 0 or more, found {self.two_sample}")
 
 
 def evaluate(
@@ -138,8 +134,6 @@ def evaluate(
             save_film(options.strips / "film.gif", film, world.spec.fps)
         real = real_stretches(dataset, eyes, codes)
         card["dreams"] = dream_section(dreamed, real, probe, table, seed=seed)
-    if options.two_sample:
-        card["two_sample"] = two_sample(world, dataset, dreams=options.two_sample, seed=seed, say=say)
     return card
 
 

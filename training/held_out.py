@@ -54,9 +54,9 @@ class Play(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Some episodes of a data set, or of a part of one."""
+    """Some episodes of a data set."""
 
-    dataset: Play
+    dataset: Dataset
     episodes: tuple[EpisodeRef, ...]
 
     @property
@@ -76,12 +76,6 @@ def parts_of(play: Play | Windows) -> list[Play]:
     return [
         HeldOut(dataset, tuple(ref for owner, ref in play.episodes if owner is dataset)) for dataset in play.datasets
     ]
-
-
-def played_by(play: Play, behaviour: str) -> Play:
-    """The episodes of one behaviour; all of them where there is none."""
-    chosen = tuple(ref for ref in play.episodes if ref.behaviour == behaviour)
-    return HeldOut(play, chosen) if chosen else play
 
 
 def held_out(dataset: Dataset, split: str = "held-out") -> HeldOut:

@@ -49,7 +49,6 @@ def markdown(card: Mapping[str, Any]) -> str:
         ("lam", _codes),
         ("prediction", _prediction),
         ("dreams", _dreams),
-        ("two_sample", _two_sample),
         ("speed", _speed),
     ):
         if name in card:
@@ -119,16 +118,6 @@ def _dreams(found: Mapping[str, Any]) -> Iterator[str]:
     if walls.get("world"):
         told = f"{walls['world']['only_lose']} of {walls['world']['of']} dreams no brick comes back"
         yield from ("", f"in {told}; in real play in {walls['real']['only_lose']} of {walls['real']['of']} episodes")
-
-
-def _two_sample(found: Mapping[str, Any]) -> Iterator[str]:
-    rows = [(f"dreams after {horizon} frames", _figure(figure)) for horizon, figure in found["world"].items()]
-    rows += [
-        ("other real play (best: 0.5)", _figure(found["real"])),
-        ("pictures that stand still", _figure(found["copy"])),
-    ]
-    header = f"told apart from real play, clips of {found['length']} frames, {found['clips']} of each kind"
-    yield from _table((header, "accuracy"), rows)
 
 
 def _speed(found: Mapping[str, Any]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import click
 
@@ -22,13 +23,6 @@ import click
 @click.option("--clips", default=128, show_default=True, help="Clips for the roll-outs.")
 @click.option("--dreams", default=20, show_default=True, help="Dreams under random codes.")
 @click.option("--dream-frames", default=1000, show_default=True, help="Frames of each dream.")
-@click.option(
-    "--two-sample",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Dreams for the test whether a network can tell them from the game; 96 take about ten minutes.",
-)
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same scorecard, speed aside.")
 @click.option("--strips", type=click.Path(path_type=Path), help="Folder for pictures of real and dreamed frames.")
 @click.option(
@@ -47,7 +41,6 @@ def evaluate(
     clips: int,
     dreams: int,
     dream_frames: int,
-    two_sample: int,
     seed: int,
     strips: Path | None,
     html_folder: Path | None,
@@ -75,15 +68,8 @@ def evaluate(
     where, folder = library.device(device), library.pick(world)
     keeping = TemporaryDirectory() if html_folder is not None and strips is None else None
     pictures = Path(keeping.name) if keeping is not None else strips
-    options = EvaluationOptions(
-        clips=clips,
-        dreams=dreams,
-        dream_frames=dream_frames,
-        two_sample=two_sample,
-        seed=seed,
-        strips=pictures,
-        folder=folder,
-    )
+    sizes: dict[str, Any] = {"clips": clips, "dreams": dreams, "dream_frames": dream_frames}
+    options = EvaluationOptions(**sizes, seed=seed, strips=pictures, folder=folder)
     with Dataset.open(data) as dataset:
         if dataset.manifest.dreamed:
             share = f"{dataset.manifest.dreamed} of {dataset.manifest.episodes} episodes"
@@ -94,25 +80,31 @@ def evaluate(
     made = machine()
     card["made"] = {"commit": commit(), "processor": made["cpu"], "threads": made["threads"], "torch": made["torch"]}
     click.echo(markdown(card))
-    if json_path is not None:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        publish(json_path, (json.dumps(card, indent=1, allow_nan=False) + "\n").encode())
+    _publish(card, json_path)
     if html_folder is not None:
         assert pictures is not None, "there is a folder for them where there is a page"
-        found = _pictures(pictures)
-        if keeping is not None:
-            keeping.cleanup()
-        html_folder.mkdir(parents=True, exist_ok=True)
-        publish(html_folder / f"{folder.name}.html", page(card, found).encode())
-        publish(html_folder / f"{folder.name}.json", (json.dumps(card, indent=1, allow_nan=False) + "\n").encode())
+        _publish(card, html_folder / f"{folder.name}.json")
+        publish(html_folder / f"{folder.name}.html", page(card, _pictures(pictures)).encode())
+    if keeping is not None:
+        keeping.cleanup()
     if write:
         update_facts(folder, {"scorecard": card})
+
+
+def _publish(card: dict[str, Any], path: Path | None) -> None:
+    """Write a scorecard as JSON, if it is wanted."""
+    from collectors.drafts import publish
+
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        publish(path, (json.dumps(card, indent=1, allow_nan=False) + "\n").encode())
 
 
 def _pictures(folder: Path) -> dict[str, tuple[str, bytes]]:
     """The pictures of a scorecard by name: media type and bytes."""
     kinds = {".png": "image/png", ".gif": "image/gif"}
-    return {path.stem: (kinds[path.suffix], path.read_bytes()) for path in folder.iterdir() if path.suffix in kinds}
+    found = folder.iterdir() if folder.is_dir() else ()
+    return {path.stem: (kinds[path.suffix], path.read_bytes()) for path in found if path.suffix in kinds}
 
 
 COMMANDS = [evaluate]
