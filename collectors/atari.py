@@ -114,9 +114,8 @@ class AtariGame:
         if not self.game.object_names:
             return None
         game = self.game
-        rams = self._rams if game.pooled == 2 else (self._rams[1], self._rams[1])
-        where = LABELS[game.rom]
-        shown = where(rams[0]), where(rams[1])
+        rams = self._rams if game.pooled == 2 else self._rams[1:]
+        shown = [LABELS[game.rom](ram) for ram in rams]
         return labels.objects(shown, game.crop, game.height, game.width, game.downscale == "nearest")
 
     def snapshot(self) -> bytes:

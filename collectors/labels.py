@@ -24,13 +24,13 @@ def clipped(
 
 
 def objects(
-    shown: tuple[Boxes, Boxes], crop: tuple[int, int], height: int, width: int, decimated: bool
+    shown: Sequence[Boxes], crop: tuple[int, int], height: int, width: int, decimated: bool
 ) -> NDArray[np.float32]:
     """The K things in a stored frame: float32 [K, 3] of (visible, y, x), in its pixels.
 
-    shown: where they are in the two raw frames that were merged into the stored one; crop: the first
+    shown: where they are in each of the raw frames that were merged into the stored one; crop: the first
     and one-past-last raw row of the stored frame; decimated: whether it keeps every second pixel
-    (else areas were averaged). (y, x) is the middle of the box round all that both raw frames show of
+    (else areas were averaged). (y, x) is the middle of the box round all that these show of
     the thing, 0 being the middle of the first pixel; a hidden thing is (0, 0, 0).
 
     Measured on 6737 frames of six episodes of Pong at 104x80: visible agrees with the pixels in all frames, the

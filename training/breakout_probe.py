@@ -42,6 +42,3 @@ class BreakoutProbe(Probe):
         line: Mask = np.asarray(((red[..., 0] > 136) & (red[..., 1] < 110)).any(1), np.bool_)
         paddle = paddle_in(line, left)
         return Objects(balls=balls, centres=centres, blobs=blobs, paddles={"player": paddle}, bricks=bricks)
-
-
-PROBE = BreakoutProbe

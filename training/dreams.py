@@ -44,8 +44,8 @@ def held_codes(dreams: int, frames: int, actions: int, seed: int) -> NDArray[np.
 
 def eyes_for(dataset: Play, probe: Probe | None, palette: Palette) -> Eyes:
     """What looks at frames of this game; the score is learned from the data set."""
-    reads = probe is not None and probe.scores
-    return Eyes(probe=probe, palette=palette, reader=ScoreReader(probe.scores, dataset) if probe and reads else None)
+    reader = ScoreReader(probe.scores, dataset) if probe is not None and probe.scores else None
+    return Eyes(probe=probe, palette=palette, reader=reader)
 
 
 def real_stretches(dataset: Play, eyes: Eyes, codes: Sequence[NDArray[np.int64]] | None) -> list[Stretch]:

@@ -127,10 +127,10 @@ def evaluate(
         _strip(options, "prediction", sheet)
         eyes = eyes_for(dataset, probe, Palette(frames))
         size: dict[str, int] = {"dreams": options.dreams, "frames": options.dream_frames}
-        film: list[NDArray[np.uint8]] = []
+        film: list[NDArray[np.uint8]] | None = None if options.strips is None else []
         dreamed, sheet = dream(world, dataset, eyes, **size, seed=seed, film=film, say=say)
         _strip(options, "dreams", sheet)
-        if options.strips is not None:
+        if options.strips is not None and film is not None:
             save_film(options.strips / "film.gif", film, world.spec.fps)
         real = real_stretches(dataset, eyes, codes)
         card["dreams"] = dream_section(dreamed, real, probe, table, seed=seed)

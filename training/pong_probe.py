@@ -42,6 +42,3 @@ class PongProbe(Probe):
         started = np.logical_or.accumulate(rows, 1)
         ending = np.logical_or.accumulate(rows[:, ::-1], 1)[:, ::-1]
         return paddle_in(rows | (white[:, :, left : left + 2].any(2) & started & ending), self.span[0])
-
-
-PROBE = PongProbe

@@ -6,11 +6,10 @@ alike, so thresholds lie half-way between colours. Games without a probe have no
 
 from __future__ import annotations
 
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -166,16 +165,16 @@ def paddle_in(line: Mask, first: int) -> Paddle:
     )
 
 
-PROBES = {"pong": "training.pong_probe", "breakout": "training.breakout_probe"}
-"""The module of every game that has a probe, by the game's id; each has a class PROBE."""
-
-
 def probe_for(game: str, height: int | None = None, width: int | None = None) -> Probe | None:
     """The probe of a game, or None where there is none for it, or none for frames of that size."""
-    if game not in PROBES:
+    from training.breakout_probe import BreakoutProbe  # these build on this module
+    from training.pong_probe import PongProbe
+
+    kinds: dict[str, type[Probe]] = {"pong": PongProbe, "breakout": BreakoutProbe}
+    kind = kinds.get(game)
+    if kind is None or (height or kind.shape[0], width or kind.shape[1]) != kind.shape[:2]:
         return None
-    kind = cast("type[Probe]", importlib.import_module(PROBES[game]).PROBE)
-    return kind() if (height or kind.shape[0], width or kind.shape[1]) == kind.shape[:2] else None
+    return kind()
 
 
 def near(truth: Objects, guess: Objects, pixels: float = 2.0) -> NDArray[np.bool_]:

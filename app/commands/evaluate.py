@@ -68,8 +68,9 @@ def evaluate(
     where, folder = library.device(device), library.pick(world)
     keeping = TemporaryDirectory() if html_folder is not None and strips is None else None
     pictures = Path(keeping.name) if keeping is not None else strips
-    sizes: dict[str, Any] = {"clips": clips, "dreams": dreams, "dream_frames": dream_frames}
-    options = EvaluationOptions(**sizes, seed=seed, strips=pictures, folder=folder)
+    options = EvaluationOptions(
+        clips=clips, dreams=dreams, dream_frames=dream_frames, seed=seed, strips=pictures, folder=folder
+    )
     with Dataset.open(data) as dataset:
         if dataset.manifest.dreamed:
             share = f"{dataset.manifest.dreamed} of {dataset.manifest.episodes} episodes"
