@@ -9,19 +9,27 @@ Two names stand for more than somebody who answers: `novelty` plays many episode
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from collectors import breakout, novelty, pong
+from collectors import breakout, coinrun, novelty, pong
 from collectors.games import Action, Actions, Game, scripted_games
+
+Rule = Callable[[NDArray[np.uint8], np.random.Generator], int]
+"""What a scripted player does: from the console's memory, empty where there is none, and chance to an action id."""
 
 LONGEST_HOLD = 8  # steps
 LONGEST_MOVE = 1  # steps a scripted player keeps a direction
 MIX = {"random": 0.4, "sticky": 0.3, "scripted": 0.3}
-SCRIPTS = {"pong": (pong.follow_ball, 0.15), "breakout": (breakout.follow_ball, 0.04)}
+SCRIPTS: dict[str, tuple[Rule, float]] = {
+    "pong": (lambda ram, _: pong.follow_ball(ram), 0.15),
+    "breakout": (lambda ram, _: breakout.follow_ball(ram), 0.04),
+    "coinrun": (coinrun.run_right, 0.1),
+}
 """Rules, and the share of decisions that are random holds instead: a missed ball costs much more in Breakout."""
 AGENT, HUMAN = "agent:", "human"  # what follows a colon says which agent
 KNOWN = "random, sticky, scripted, novelty, agent:WHICH, human, mix, or weights as random:1,sticky:3"
@@ -97,7 +105,7 @@ class Scripted(Sticky):
         if self._rng.random() < self._noise:
             super()._choose(seen)
         else:
-            self._action = self._rule(seen.ram)
+            self._action = self._rule(seen.ram, self._rng)
             self._left = int(self._rng.integers(1, LONGEST_MOVE + 1))
 
 

@@ -45,6 +45,7 @@ class Game:
 
     native: the Gymnasium id; maker: who runs it, see machines.py; rom: what its maker calls it, for Atari the name
     of the cartridge; height, width: pixels of a stored frame; frame_skip: raw frames a step; fps: steps a second;
+    object_names: things whose places are recorded; costly_names: others, whose places take long to tell;
     scripted: the name of the scripted player, or None where there is none; continuous: an action is a number in
     [-1, 1] for each of `action_names` instead of the id of one.
 
@@ -66,6 +67,7 @@ class Game:
     pooled: int = 2
     fps: float = 15.0
     object_names: tuple[str, ...] = ()
+    costly_names: tuple[str, ...] = ()
     scripted: str | None = None
     maker: str = "atari"
     continuous: bool = False
@@ -114,6 +116,7 @@ PROCGEN_GAMES = (
     *("bigfish", "bossfight", "caveflyer", "chaser", "climber", "coinrun", "dodgeball", "fruitbot", "heist", "jumper"),
     *("leaper", "maze", "miner", "ninja", "plunder", "starpilot"),
 )
+PROCGEN_PLAYERS = ("coinrun",)  # games with a scripted player, and where it can be told where the player is
 PROCGEN_ACTIONS = (
     *("DOWNLEFT", "LEFT", "UPLEFT", "DOWN", "NOOP", "UP", "DOWNRIGHT", "RIGHT", "UPRIGHT"),
     *("D", "A", "W", "S", "Q", "E"),  # what these do is each game's own affair: jump, shoot, or nothing
@@ -140,6 +143,8 @@ def _procgen(name: str) -> Game:
         action_names=PROCGEN_ACTIONS,
         frame_skip=1,
         pooled=1,
+        costly_names=("player",) if name in PROCGEN_PLAYERS else (),
+        scripted=name if name in PROCGEN_PLAYERS else None,
         maker="procgen",
     )
 
@@ -227,8 +232,10 @@ def scripted_games() -> tuple[str, ...]:
     return tuple(game.id for game in GAMES.values() if game.scripted)
 
 
-def game_named(name: str, size: Size | None = None, pooled: int | None = None) -> Game:
+def game_named(name: str, size: Size | None = None, pooled: int | None = None, labels: bool = False) -> Game:
     """The row of a game, by id, title or Gymnasium id; `size` (height, width) and `pooled` override the row's.
+
+    labels: name also the things whose places take long to tell.
 
     `procgen:coinrun` looks in one family only. Another size is reached by averaging areas. Raises ValueError naming
     the nearest games when the name is unknown, when a side is not in [8, 512], and when there is nothing to pool.
@@ -240,6 +247,10 @@ def game_named(name: str, size: Size | None = None, pooled: int | None = None) -
         if game.maker != "atari":
             raise ValueError(f"'{game.id}' has no raw frames to merge, only Atari games have; leave --pool out")
         game = replace(game, pooled=pooled)
+    if labels:
+        if not (game.object_names or game.costly_names):
+            raise ValueError(f"nobody can tell where things are in '{game.id}'; leave --labels out")
+        game = replace(game, object_names=game.object_names + game.costly_names, costly_names=())
     if size is None or size == (game.height, game.width):
         return game
     check_size(size)

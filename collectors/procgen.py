@@ -38,6 +38,8 @@ ITEM_SIZES = {UINT8: 1, INT32: 4, 3: 4}
 HARD = 1
 RESET = -1  # the action that leaves a level
 MARK = 1_234_567_890  # a level that stands in a fresh state where its range is
+LONGEST, AGENT = 1000, 52  # steps that a level may last; bytes of a state from there to the agent's place
+LEVEL_TILES, SEEN_TILES = 64, 13  # how high a level of CoinRun is, and how much of it is seen at once
 WHEELS = ("procgen-mirror", "procgen2", "procgen")
 
 
@@ -165,6 +167,17 @@ class _Console:
         """The level that is shown."""
         return int(self.info["level_seed"].view(np.int32)[0])
 
+    def agent(self) -> tuple[float, float]:
+        """Where whoever is played is in the level, in tiles: right and up, from its lower left corner.
+
+        A state names how long a level may last and which it is, then a dozen other numbers, then the things in it, the
+        agent first, each beginning with its place. That was found by watching it.
+        """
+        state = self.state()
+        at = state.find(struct.pack("<ii", LONGEST, self.level))
+        assert at >= 0, "a state names its level"
+        return struct.unpack_from("<ff", state, at + AGENT)
+
     def state(self) -> bytes:
         """All of the game's state."""
         length = self._library.get_state(self._handle, 0, self._room, MOST_STATE)
@@ -233,7 +246,6 @@ def _pointers(arrays: list[NDArray[Any]]) -> Any:
 class ProcgenGame:
     """One running game of Procgen; see `Machine`."""
 
-    objects = None
     ram = NO_RAM
 
     def __init__(self, game: Game) -> None:
@@ -260,6 +272,19 @@ class ProcgenGame:
     def frame(self) -> Frame:
         """The present frame, uint8 [H, W, 3]."""
         return self._frame
+
+    @property
+    def objects(self) -> NDArray[np.float32] | None:
+        """Where the player is, float32 [1, 3] of (visible, y, x), if the game's row names it; else None.
+
+        In stored pixels from the level's upper left corner, not the frame's: the camera follows the player. After the
+        end of a level it is where the next one begins, as the last frame shows no end either.
+        """
+        if not self.game.object_names:
+            return None
+        x, y = self._console.agent()
+        rows, columns = self.game.height / SEEN_TILES, self.game.width / SEEN_TILES
+        return np.array([(1.0, (LEVEL_TILES - y) * rows, x * columns)], np.float32)
 
     def snapshot(self) -> bytes:
         """The present, to come back to with `restore`."""

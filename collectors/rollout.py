@@ -42,7 +42,8 @@ class CollectConfig:
     """What to record. frames: transitions in all; episode_frames: transitions at which an episode is cut.
 
     shard_frames: a shard is closed when it has that many frames; levels: how many different seeds there are, after
-    which the first comes again with another player's luck, 0 for no end; engine: who works, see engines.py; workers:
+    which the first comes again with another player's luck, 0 for no end; labels: tell where things are, also where that
+    takes long; engine: who works, see engines.py; workers:
     processes, 0 for one a core. All but `engine` and `workers` decide the bytes. Raises ValueError naming the field.
     """
 
@@ -52,6 +53,7 @@ class CollectConfig:
     behaviour: str = "mix"
     size: Size | None = None
     pooled: int | None = None
+    labels: bool = False
     episode_frames: int = 2000
     shard_frames: int = 4096
     levels: int = 0
@@ -142,7 +144,7 @@ def collect(config: CollectConfig, out: Path, progress: Progress | None = None) 
     dropped from the folder by hand count as recorded and are not played again; shards that were damaged
     and set aside are. Raises ValueError when the folder holds another recording, OSError when it cannot be written.
     """
-    game = game_named(config.game, config.size, config.pooled)
+    game = game_named(config.game, config.size, config.pooled, config.labels)
     planned = plan(config, game)
     tell = progress or (lambda done, total: None)
     with only_writer(out):

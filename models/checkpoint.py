@@ -48,10 +48,21 @@ def from_json(kind: Any, data: Any, where: str = "config") -> Any:
             raise ValueError(f"{where} has a value that cannot be: {error}") from error
     options = [option for option in get_args(kind) if is_dataclass(option)]
     if options and data is not None:
-        return from_json(options[0], data, where)
+        return _one_of(options, data, where)
     if not _fits(kind, data):
         raise ValueError(f"{where} must be {getattr(kind, '__name__', kind)}, found {str(data)[:60]!r}")
     return _tuples(data) if get_origin(kind) is tuple else data
+
+
+def _one_of(kinds: list[Any], data: Any, where: str) -> Any:
+    """The first of some dataclasses that plain JSON is; where it is none, what is wrong by the first one."""
+    problems = []
+    for kind in kinds:
+        try:
+            return from_json(kind, data, where)
+        except ValueError as problem:
+            problems.append(problem)
+    raise problems[0]
 
 
 def _fits(kind: Any, data: Any) -> bool:

@@ -188,7 +188,7 @@ class LatentActionModel(nn.Module):
         cost = each.new_zeros(len(past), self.config.codes).index_add(0, row, each)
         logits = self.encoder(to_float(pairs.to(x.device)))[:, 0]  # [K, A]
         if progress < self.config.free_share + self.config.sort_share:
-            share = self._posterior(cost.detach() * self.config.sharpness, logits.detach())
+            share = posterior(cost.detach() * self.config.sharpness, logits.detach(), self.config.balance)
             read = F.cross_entropy(logits, share)
         else:
             share = logits.softmax(-1)
@@ -236,14 +236,15 @@ class LatentActionModel(nn.Module):
         rate = torch.where(shown, 0.25, min(0.25, self.config.extra / tokens.shape[2]))
         return torch.rand(shown.shape, device=tokens.device) < rate
 
-    def _posterior(self, cost: Tensor, logits: Tensor) -> Tensor:
-        """How much each code is to blame for each transition: [K, A], rows sum to one.
 
-        Bayes with the encoder's reading as the prior, and columns partly evened out.
-        """
-        score = -cost + logits.log_softmax(-1)
-        even = torch.zeros(score.shape[1], device=score.device)
-        for _ in range(5):
-            share = (score + even).softmax(dim=-1)
-            even = even - (share.mean(dim=0) * score.shape[1]).clamp(min=1e-4).log()
-        return (score + self.config.balance * even).softmax(dim=-1)
+def posterior(cost: Tensor, logits: Tensor, balance: float) -> Tensor:
+    """How much each code is to blame for each transition: [K, A], rows sum to one.
+
+    Bayes with the encoder's reading as the prior, and columns evened out as far as `balance` says, from 0 to 1.
+    """
+    score = -cost + logits.log_softmax(-1)
+    even = torch.zeros(score.shape[1], device=score.device)
+    for _ in range(5):
+        share = (score + even).softmax(dim=-1)
+        even = even - (share.mean(dim=0) * score.shape[1]).clamp(min=1e-4).log()
+    return (score + balance * even).softmax(dim=-1)

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from models.dynamics.maskgit import MaskGITFamily
+from models.dynamics.warp import WarpFamily
 
 FAMILIES: dict[str, Callable[..., Any]] = {
     "maskgit": MaskGITFamily,
+    "warp": WarpFamily,
 }
 
 

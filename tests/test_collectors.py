@@ -177,7 +177,9 @@ def test_weights() -> None:
     rng = np.random.default_rng(0)
     drawn = [choose(weights_of("mix", PONG), rng) for _ in range(3000)]
     assert drawn.count("random") / 3000 == pytest.approx(0.4, abs=0.03)
-    with pytest.raises(ValueError, match="no scripted player for 'freeway'; games that have one: pong, breakout"):
+    with pytest.raises(
+        ValueError, match="no scripted player for 'freeway'; games that have one: pong, breakout, coinrun"
+    ):
         weights_of("scripted", freeway)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from models.checkpoint import load_world, save_world
 from models.dynamics.maskgit import MaskGITFamily
+from models.dynamics.warp import WarpFamily
 from models.registry import FAMILIES, family
 from models.world import (
     InfersActions,
@@ -77,7 +78,44 @@ def _maskgit_learn(world: Any) -> None:
         adam.step()
 
 
-TINY = {"maskgit": Tiny(config=_maskgit, losses=_maskgit_losses, learn=_maskgit_learn)}
+def _warp() -> WarpFamily:
+    tiny = WarpFamily.sized("tiny")
+    return replace(
+        tiny,
+        tokenizer=replace(tiny.tokenizer, latent=48),
+        latent_actions=replace(tiny.latent_actions, codes=3),
+        dynamics=replace(tiny.dynamics, history=3, ahead=2),
+    )
+
+
+def _warp_losses(world: Any, window: Window) -> Iterator[tuple[str, nn.Module, Tensor]]:
+    world.tokenizer.fit(iter(window.frames))
+    for progress in (0.0, 0.4, 1.0):
+        yield "latent actions", world.latent_actions, world.latent_actions.loss(window.frames[:, :3], progress)[0]
+    frames = world.centred(window.frames)
+    for progress in (0.0, 1.0):
+        yield "dynamics", world.dynamics, world.dynamics.loss(frames[:, :5], window.actions[:, :4], progress)[0]
+
+
+def _warp_learn(world: Any) -> None:
+    window, _ = block_play.play(64, 10, seed=1)
+    world.tokenizer.fit(iter(window.frames))
+    frames = world.centred(window.frames)
+    adam = torch.optim.Adam(world.dynamics.parameters(), lr=5e-3)
+    for step in range(400):
+        for group in adam.param_groups:
+            group["lr"] = 5e-3 * min(1.0, 2 * (1 - step / 400))
+        rows, first = torch.randint(0, 64, (16,)), int(torch.randint(0, 6, ()))
+        loss, _ = world.dynamics.loss(frames[rows, first : first + 5], window.actions[rows, first : first + 4])
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+
+
+TINY = {
+    "maskgit": Tiny(config=_maskgit, losses=_maskgit_losses, learn=_maskgit_learn),
+    "warp": Tiny(config=_warp, losses=_warp_losses, learn=_warp_learn),
+}
 EVERY = pytest.mark.parametrize("name", sorted(FAMILIES))
 
 

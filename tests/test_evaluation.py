@@ -138,6 +138,13 @@ def test_strips_and_report(card):
     assert "| world | 10 | 100 [100, 100] |" in text
     assert "obeys_move | 1 [1, 1]" in text
     assert "0 of 3 dreams collapsed" in text
+    early = found["prediction"]["first_frames"]
+    assert value(early["world"]["psnr"]) == PSNR_CAP
+    assert value(early["world"]["ssim"]) == pytest.approx(1)
+    copied = value(early["copy_last_frame"]["psnr"])
+    one, ten = (value(found["prediction"]["copy_last_frame"][step]["psnr"]) for step in ("1", "10"))
+    assert ten < copied < one
+    assert f"mean over the first 10 frames: world 100 [100, 100] dB, SSIM 1 [1, 1]; copy last frame {copied:.4g}" in text
 
 
 def test_a_copy_of_the_last_frame_obeys_nobody(play):

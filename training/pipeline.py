@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -15,25 +15,38 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.checkpoint import save_world
-from models.dynamics.maskgit import MaskGIT, MaskGITWorld
-from models.latent_actions import LatentActionModel
+from models.dynamics.warp import WarpFamily
 from models.tokenizer import PatchTokenizer
-from models.world import Window, WorldSpec
+from models.world import WorldSpec
 from training.action_table import measure_action_table
-from training.augment import augmented, check_augment
+from training.augment import check_augment
 from training.balance import Draw, acts, drawing
 from training.cards import facts_of, write_card
 from training.loop import LoopConfig, Part, train_part
 from training.mixture import check_weights, weighted
 from training.presets import Experiment
-from training.previews import code_sheet, dream_sheet, reconstruction_sheet
 from training.runs import Run
-from training.snapshots import LATEST, Snapshots, named, provisional_table
-from training.token_cache import TokenCache, read_codes, tokenize
+from training.snapshots import LATEST, Learned, Snapshots, named, provisional_table
+from training.token_cache import TokenCache
 from training.windows import Windows
 
 PARTS = ("tokenizer", "lam", "dynamics")
 Say = Callable[[str], None]
+
+
+class Recipe(Protocol):
+    """How the parts of a family are trained: a module with these three."""
+
+    def train_tokenizer(self, pipeline: Pipeline) -> None: ...  # noqa: D102
+    def train_lam(self, pipeline: Pipeline) -> None: ...  # noqa: D102
+    def train_dynamics(self, pipeline: Pipeline) -> None: ...  # noqa: D102
+
+
+def recipe_for(experiment: Experiment) -> Recipe:
+    """The recipe of an experiment's family."""
+    from training import frame_recipe, token_recipe  # which build on this module
+
+    return cast(Recipe, frame_recipe if isinstance(experiment.family, WarpFamily) else token_recipe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +70,7 @@ def check(experiment: Experiment, data: Data, until: str = "dynamics") -> None:
         check_weights(experiment.weights, len(data.train.datasets))
     tokenizer = experiment.family.tokenizer.build(data.spec())
     check_augment(experiment.augment, data.train.datasets, trained=not tokenizer.fits)
-    least = {"tokenizer": 1, "lam": 2, "dynamics": experiment.family.dynamics.first + 1}
+    least = {"tokenizer": 1, **experiment.family.least_lengths()}
     for name in PARTS[: PARTS.index(until) + 1]:
         length = getattr(experiment, name).length
         if name == "tokenizer" and tokenizer.fits:
@@ -88,13 +101,13 @@ class Pipeline:
         autocast: bool = False,
         compiled: bool = False,
         say: Say = lambda line: None,
-        begin: MaskGITWorld | None = None,
+        begin: Learned | None = None,
     ) -> None:
         self.experiment, self.run, self.device = experiment, run, device
         self.data = Data(weighted(data.train, experiment.weights), data.held_out)
         self.autocast, self.compiled, self.say = autocast, compiled, say
         torch.manual_seed(experiment.seed)
-        self.world: MaskGITWorld = experiment.family.build(data.spec()).to(device)
+        self.world: Learned = experiment.family.build(data.spec()).to(device)
         self.begins = begin is not None
         if begin is not None:
             _take_over(begin, self.world)
@@ -111,7 +124,7 @@ class Pipeline:
                 self.say(f"{name}: as it was")
             else:
                 try:
-                    getattr(self, f"_train_{name}")()
+                    getattr(recipe_for(self.experiment), f"train_{name}")(self)
                 finally:
                     with contextlib.suppress(OSError):  # a full disk may not hide why a part ended
                         self.run.add_minutes(name, (time.monotonic() - begin) / 60)
@@ -140,78 +153,29 @@ class Pipeline:
         self.run.load_part(name, self._module(name))
         self._module(name).eval()
 
-    def _fit(self, part: Part, config: LoopConfig) -> None:
+    def fit(self, part: Part, config: LoopConfig) -> None:
+        """Train one part by gradient."""
         if self.compiled:
             for module in part.module.modules():
                 if type(module).__name__ == "STBlock":
                     module.compile(dynamic=False)
         train_part(part, config, self.run, self.experiment.seed, self.autocast)
 
-    def _train_tokenizer(self) -> None:
-        tokenizer = self.world.tokenizer
-        if isinstance(tokenizer, PatchTokenizer):
-            values = tokenizer.fit(self.data.train.clips())
-            self.run.report("tokenizer", 1, values)
-            self.say(f"tokenizer: {values['distinct']:.0f} distinct patches cover {values['covered']:.4%} of all")
-            self.run.preview("tokenizer-000001", reconstruction_sheet(tokenizer, self.data.held_out))
-            return
-        config = self.experiment.tokenizer
-        draw = self._drawing(self.data.train, config)
+    def drawing(self, windows: Windows, config: LoopConfig, codes: NDArray[np.int64] | None = None) -> Draw:
+        """What chooses windows as the part's config says."""
+        return drawing(windows, config.balance, self.cache, codes)
 
-        def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
-            window = self.data.train.read(draw(rng, config.batch, config.length), config.length)
-            frames = augmented(window.frames, self.experiment.augment, rng)
-            return tokenizer.loss(Window(frames.to(self.device)))  # type: ignore[operator]  # learned ones have it
+    @property
+    def cache(self) -> Path:
+        """The folder for what is computed once a run."""
+        return self.run.folder / "cache"
 
-        preview = lambda module: reconstruction_sheet(module, self.data.held_out)  # noqa: E731
-        self._fit(Part("tokenizer", tokenizer, loss, preview, tokenizer.size), config)
-
-    def _tokens(self, windows: Windows | None = None) -> TokenCache:
-        return tokenize(windows or self.data.train, self.world.tokenizer, self.run.folder / "cache", self.device)
-
-    def _drawing(self, windows: Windows, config: LoopConfig, codes: NDArray[np.int64] | None = None) -> Draw:
-        return drawing(windows, config.balance, self.run.folder / "cache", codes)
-
-    def _train_lam(self) -> None:
-        lam, config = self.world.latent_actions, self.experiment.lam
-        cache = self._tokens(self.data.train.played_by(self.experiment.lam_behaviours))
-        draw = self._drawing(cache.windows, config)
-
-        def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
-            places = draw(rng, config.batch, config.length)
-            window, (tokens, _) = cache.windows.read(places, config.length), cache.read(places, config.length)
-            return lam.loss(window.frames.to(self.device), tokens.to(self.device), progress)
-
-        def preview(module: nn.Module) -> Tensor:
-            assert isinstance(module, LatentActionModel)
-            return code_sheet(module, self.world.tokenizer, self.data.held_out)
-
-        self._fit(Part("lam", lam, loss, preview, lam.config.codes), config)
-
-    def _train_dynamics(self) -> None:
-        dynamics, config = self.world.dynamics, self.experiment.dynamics
-        cache = read_codes(self._tokens(), self.world.latent_actions, self.run.folder / "cache", self.device)
-        draw = self._drawing(cache.windows, config, cache.codes)
-        across = self.experiment.across if cache.can_cross(config.length) else 0.0
-
-        def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
-            count = int(rng.binomial(config.batch, across)) if across else 0
-            places = draw(rng, config.batch - count, config.length)
-            tokens, codes = cache.read(places, config.length)
-            assert codes is not None
-            if count:
-                more = cache.read_across(rng, count, config.length)
-                tokens, codes = torch.cat([tokens, more[0]]), torch.cat([codes, more[1]])
-            return dynamics.loss(tokens.to(self.device), codes.to(self.device), progress)
-
-        def preview(module: nn.Module) -> Tensor:
-            assert isinstance(module, MaskGIT)
-            return dream_sheet(self.world, module, self.data.held_out)
-
-        snapshots = self._snapshots(cache, config.steps)
-        self._fit(Part("dynamics", dynamics, loss, preview, kept=snapshots.keep if snapshots else None), config)
+    def fit_dynamics(self, part: Part, config: LoopConfig, codes: TokenCache) -> None:
+        """Train the dynamics, with a world to play at every checkpoint."""
+        snapshots = self._snapshots(codes, config.steps)
+        self.fit(replace(part, kept=snapshots.keep if snapshots else None), config)
         if snapshots is not None:
-            snapshots.keep(dynamics, config.steps)
+            snapshots.keep(part.module, config.steps)
 
     def _snapshots(self, cache: TokenCache, steps: int) -> Snapshots | None:
         """What writes a playable world at every checkpoint; None where there is nothing to begin it from."""
@@ -224,7 +188,7 @@ class Pipeline:
         return Snapshots(self.world, starts, table, self.run.folder / LATEST, steps, self.say)
 
 
-def _take_over(begin: MaskGITWorld, world: MaskGITWorld) -> None:
+def _take_over(begin: Learned, world: Learned) -> None:
     """The weights of one world for another one. Raises ValueError where they do not fit."""
     for name in ("game", "height", "width"):
         if (found := getattr(begin.spec, name)) != (want := getattr(world.spec, name)):

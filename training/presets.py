@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from models.dynamics.config import MaskGITConfig
 from models.dynamics.maskgit import MaskGITFamily
+from models.dynamics.warp import WarpConfig, WarpFamily
 from models.latent_actions import LatentActionConfig
 from models.tokenizer import Size, TokenizerConfig
 from training.augment import AugmentConfig
@@ -31,7 +33,7 @@ class Experiment:
     """
 
     game: str
-    family: MaskGITFamily = field(default_factory=MaskGITFamily)
+    family: MaskGITFamily | WarpFamily = field(default_factory=MaskGITFamily)
     tokenizer: LoopConfig = field(default_factory=LoopConfig)
     lam: LoopConfig = field(default_factory=LoopConfig)
     dynamics: LoopConfig = field(default_factory=LoopConfig)
@@ -70,13 +72,39 @@ def maskgit(game: str, height: int, width: int, size: Size = "small") -> Experim
     )
 
 
-def further(game: str, family: MaskGITFamily) -> Experiment:
-    """The default for dynamics that go on learning: faults in the context from the first step on, and a
-    learning rate that only falls."""
+def warp(game: str, height: int, width: int, size: Size = "small") -> Experiment:
+    """For games that scroll: eight codes, and dynamics that move the picture and complete it."""
+    family = WarpFamily.sized(size)
+    length = _span(family.dynamics)
+    if size == "tiny":
+        short = LoopConfig(steps=20, batch=4, length=3, report_every=5, keep_every=10, optim=OptimConfig(warmup=5))
+        return Experiment(game=game, family=family, tokenizer=short, lam=short, dynamics=replace(short, length=length))
     return Experiment(
         game=game,
-        family=replace(family, dynamics=replace(family.dynamics, own_from=0.0)),
-        dynamics=LoopConfig(steps=800, batch=16, length=16, optim=OptimConfig(lr=1e-3, decay=1.0)),
+        family=family,
+        lam=LoopConfig(steps=1200, batch=48, length=3, optim=OptimConfig(lr=2e-3, average=0.99)),
+        dynamics=LoopConfig(steps=3000, batch=32, length=length, optim=OptimConfig(lr=2e-3, decay=0.6)),
+        lam_behaviours=("random", "sticky", "scripted"),
+    )
+
+
+def _span(dynamics: WarpConfig) -> int:
+    """Frames that windows of these dynamics must have."""
+    return dynamics.history + dynamics.ahead
+
+
+def further(game: str, family: MaskGITFamily | WarpFamily) -> Experiment:
+    """The default for dynamics that go on learning: faults in the context from the first step on, and a
+    learning rate that only falls."""
+    if isinstance(family, WarpFamily):
+        batch, length = 32, _span(family.dynamics)
+    else:
+        batch, length = 16, 16
+    dynamics: Any = replace(family.dynamics, own_from=0.0)
+    return Experiment(
+        game=game,
+        family=replace(family, dynamics=dynamics),
+        dynamics=LoopConfig(steps=800, batch=batch, length=length, optim=OptimConfig(lr=1e-3, decay=1.0)),
     )
 
 
@@ -93,6 +121,7 @@ def maskgit_fsq(game: str, height: int, width: int, size: Size = "small") -> Exp
 
 
 def _with_tokenizer(base: Experiment, tokenizer: TokenizerConfig) -> Experiment:
+    assert isinstance(base.family, MaskGITFamily), "a preset with tokens"
     patch = base.family.tokenizer.patch
     return replace(base, family=replace(base.family, tokenizer=replace(tokenizer, patch=patch)))
 
@@ -101,6 +130,7 @@ PRESETS: dict[str, Callable[..., Experiment]] = {
     "maskgit": maskgit,
     "maskgit-vq": maskgit_vq,
     "maskgit-fsq": maskgit_fsq,
+    "warp": warp,
 }
 
 

@@ -7,11 +7,13 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from models.dynamics.maskgit import MaskGIT, MaskGITWorld
+from models.autoencoder import PatchAutoencoder
+from models.frames import to_float, to_uint8
 from models.latent_actions import LatentActionModel
+from models.motion_actions import HISTORY, MotionActionModel
 from models.tokenizer import Tokenizer
 from models.world import Window
-from training.snapshots import with_dynamics
+from training.snapshots import Learned, with_dynamics
 from training.windows import Windows
 
 
@@ -30,7 +32,7 @@ def held_out_window(windows: Windows, length: int, batch: int = 3, seed: int = 1
 @torch.inference_mode()
 def reconstruction_sheet(tokenizer: nn.Module, windows: Windows) -> Tensor:
     """Rows in pairs: real frames and what the tokenizer makes of them."""
-    assert isinstance(tokenizer, Tokenizer)
+    assert isinstance(tokenizer, Tokenizer | PatchAutoencoder)
     frames = held_out_window(windows, 8).frames
     rebuilt = tokenizer.reconstruct(frames)
     return sheet(torch.stack([frames, rebuilt], dim=1).flatten(0, 1))
@@ -53,7 +55,17 @@ def code_sheet(lam: LatentActionModel, tokenizer: Tokenizer, windows: Windows) -
 
 
 @torch.inference_mode()
-def dream_sheet(world: MaskGITWorld, dynamics: MaskGIT, windows: Windows, frames: int = 16) -> Tensor:
+def motion_sheet(lam: MotionActionModel, windows: Windows) -> Tensor:
+    """One row a clip: the last frame, then the next frame under every code."""
+    frames = held_out_window(windows, HISTORY).frames
+    seen = to_float(frames) - 0.5
+    nexts = [lam.tell(seen, torch.full((len(seen),), code)) for code in range(lam.config.codes)]
+    told = to_uint8(torch.stack(nexts, dim=1) + 0.5)
+    return sheet(torch.cat([frames[:, -1:], told], dim=1))
+
+
+@torch.inference_mode()
+def dream_sheet(world: Learned, dynamics: nn.Module, windows: Windows, frames: int = 16) -> Tensor:
     """Rows in pairs: held-out play, and the dream from its first frames with the codes read off it."""
     dreamer = with_dynamics(world, dynamics)
     context = world.spec.context

@@ -96,6 +96,13 @@ def _prediction(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"Δ4 PSNR: {_figure(delta['all'])} dB; where the player moves: {_figure(delta['player_moves'])} dB"
     yield ""
     yield f"Δ4 of pooled errors: {_figure(pooled['all'])} dB; where it moves: {_figure(pooled['player_moves'])} dB"
+    early = found.get("first_frames")
+    if early is not None:
+        shown = "; ".join(
+            f"{name.replace('_', ' ')} {_figure(early[name]['psnr'])} dB, SSIM {_figure(early[name]['ssim'])}"
+            for name in ("world", "copy_last_frame")
+        )
+        yield from ("", f"mean over the first {early['frames']} frames: {shown}")
 
 
 def _dreams(found: Mapping[str, Any]) -> Iterator[str]:

@@ -23,6 +23,7 @@ from training.metrics import Figure, interval, masked_mse, mean_interval, moving
 from training.probes import Probe, near, paddle_near
 
 HORIZONS = (1, 4, 10, 30, 50, 100)
+EARLY = 10
 DELTA_STEP = 4
 DELTA_DRAWS = 5
 BATCH = 32
@@ -142,7 +143,11 @@ def prediction(
     horizons: tuple[int, ...] = HORIZONS,
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[dict[str, Any], Sheet]:
-    """Rows `world`, `copy_last_frame`, `tokenizer` at each horizon, Δ4 PSNR, and a sheet of the first clips."""
+    """Rows `world`, `copy_last_frame`, `tokenizer` at each horizon, Δ4 PSNR, and a sheet of the first clips.
+
+    `first_frames` holds averages over the first EARLY frames, as roll-outs on CoinRun are told of elsewhere
+    (GenieRedux, arXiv 2409.06445).
+    """
     context, furthest = world.spec.context, max((*horizons, DELTA_STEP))
     spots = choose_spots(dataset, context + furthest, clips, seed)
     rng, draw = generator(seed), generator(seed + 1)
@@ -150,9 +155,15 @@ def prediction(
     deltas: list[NDArray[np.float64]] = []
     moved: list[NDArray[np.bool_]] = []
     sheet: Sheet = []
+    early: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
     for batch in read_clips(world, dataset, probe, spots, context + furthest):
         start = start_state(world, batch, rng)
         dreamed = roll(world, start, batch.actions[:, context - 1 :], rng)
+        if len(dreamed) >= EARLY:
+            truth = batch.frames[:, context : context + EARLY]
+            copied = batch.frames[:, context - 1 : context].expand_as(truth)
+            for row, guess in (("world", torch.stack(dreamed[:EARLY], dim=1)), ("copy_last_frame", copied)):
+                early[row].append(_over(truth, guess))
         for horizon in horizons:
             for row, guess in _rows(world, batch, dreamed, horizon):
                 at = context - 1 + horizon
@@ -167,7 +178,18 @@ def prediction(
         figures = {name: mean_interval(np.concatenate(v), seed=seed).data() for name, v in scores.items()}
         rows.setdefault(row, {})[str(horizon)] = figures
     rows |= _delta_figures(np.concatenate(deltas), np.concatenate(moved), seed)
+    for row, scores_over in early.items():
+        both = np.concatenate(scores_over)
+        figures = {name: mean_interval(both[:, i], seed=seed).data() for i, name in enumerate(("psnr", "ssim"))}
+        rows.setdefault("first_frames", {"frames": EARLY})[row] = figures
     return rows, sheet
+
+
+def _over(truth: Tensor, guess: Tensor) -> NDArray[np.float64]:
+    """PSNR and SSIM of frames [B, T, C, H, W], averaged over T: [B, 2]."""
+    batch, frames = truth.shape[:2]
+    found = [metric(truth.flatten(0, 1), guess.flatten(0, 1)).reshape(batch, frames) for metric in (psnr, ssim)]
+    return torch.stack([one.mean(dim=1) for one in found], dim=1).cpu().numpy().astype(np.float64)
 
 
 def code_gain(world: World, dataset: Play, probe: Probe | None, *, clips: int, seed: int) -> Figure:

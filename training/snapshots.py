@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor, nn
 
 from models.checkpoint import save_world
-from models.dynamics.maskgit import MaskGITWorld
-from models.world import ActionTable, WorldSpec
+from models.world import ActionTable, World, WorldSpec
 from training.action_table import Track, objects_of, table_of
 from training.probes import probe_for
 from training.token_cache import TokenCache
@@ -26,6 +26,27 @@ SHARE = 0.05
 """Of the time of training, what writing may take; where steps are quick, some checkpoints are left out."""
 
 
+class Learned(World, Protocol):
+    """A world with the three parts that are trained in order."""
+
+    tokenizer: Any
+    latent_actions: Any
+    dynamics: Any
+
+    def with_spec(self, spec: WorldSpec) -> Learned:
+        """The same weights under another spec."""
+        ...
+
+    def link(self) -> None:
+        """Tell the other parts that the tokenizer changed."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]: ...  # noqa: D102
+    def load_state_dict(self, weights: dict[str, Tensor]) -> Any: ...  # noqa: D102
+    def eval(self) -> Any: ...  # noqa: D102
+    def infer_actions(self, frames: Tensor) -> Tensor: ...  # noqa: D102
+
+
 class Snapshots:
     """Writes a playable world, whole or not at all. A snapshot that cannot be written is told once and stops nothing.
 
@@ -35,7 +56,7 @@ class Snapshots:
 
     def __init__(
         self,
-        world: MaskGITWorld,
+        world: Learned,
         starts: Sequence[Tensor],
         table: ActionTable,
         folder: Path,
@@ -69,11 +90,12 @@ class Snapshots:
         self._next = ended + (ended - began) / SHARE
 
 
-def with_dynamics(world: MaskGITWorld, dynamics: nn.Module) -> MaskGITWorld:
+def with_dynamics(world: Learned, dynamics: nn.Module) -> Learned:
     """The same tokenizer and codes with other dynamics over them; nothing is copied."""
+    assert isinstance(world, nn.Module), "what is learned is a module"
     other = copy.copy(world)
     other._modules = dict(world._modules, dynamics=dynamics)
-    other._table = None
+    other.link()
     return other
 
 

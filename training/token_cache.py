@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from models.latent_actions import LatentActionModel
+from models.motion_actions import MotionActionModel
 from models.tokenizer import Tokenizer
 from training.runs import write_bytes
 from training.windows import Windows
@@ -99,7 +100,9 @@ def tokenize(windows: Windows, tokenizer: Tokenizer, folder: Path, device: str =
 
 
 @torch.inference_mode()
-def read_codes(cache: TokenCache, lam: LatentActionModel, folder: Path, device: str = "cpu") -> TokenCache:
+def read_codes(
+    cache: TokenCache, lam: LatentActionModel | MotionActionModel, folder: Path, device: str = "cpu"
+) -> TokenCache:
     """The same cache with the LAM's code of every transition."""
     path = folder / f"codes-{fingerprint(lam, cache.windows)}.npy"
     if not path.is_file():

@@ -42,6 +42,11 @@ def _workers(text: str) -> int:
 @click.option("--behaviour", default="mix", show_default=True, help=WHO)
 @click.option("--workers", default="auto", show_default=True, help="Processes; the result does not depend on it.")
 @click.option("--engine", default="local", show_default=True, help="local, or ray for a cluster; nor on this.")
+@click.option(
+    "--labels",
+    is_flag=True,
+    help="Record where the player is also where that takes long, as in CoinRun.",
+)
 @click.option("--pool", type=int, help="Raw frames merged, the brighter winning: 1 or 2.  [default: the game's own]")
 @click.option("--size", help="Stored frame size, HEIGHTxWIDTH.  [default: the game's own]")
 @click.option("--episode-frames", default=2000, show_default=True, help="Transitions at which an episode is cut.")
@@ -55,6 +60,7 @@ def collect(
     behaviour: str,
     workers: str,
     engine: str,
+    labels: bool,
     pool: int | None,
     size: str | None,
     episode_frames: int,
@@ -81,6 +87,7 @@ def collect(
         behaviour=behaviour,
         size=_size(size) if size else None,
         pooled=pool,
+        labels=labels,
         episode_frames=episode_frames,
         shard_frames=shard_frames,
         levels=levels,
@@ -101,7 +108,7 @@ def _by_hand(config: CollectConfig, out: str | None) -> None:
     from collectors.remote import send, staging_folder
 
     folder = staging_folder(out) if out else None
-    game = game_named(config.game, config.size, config.pooled)
+    game = game_named(config.game, config.size, config.pooled, config.labels)
     record_by_hand(game, folder, frames=config.frames, seed=config.seed)
     if folder and out and (folder / NAME).exists():
         send(folder, out)

@@ -23,6 +23,9 @@ import click
 @click.option("--clips", default=128, show_default=True, help="Clips for the roll-outs.")
 @click.option("--dreams", default=20, show_default=True, help="Dreams under random codes.")
 @click.option("--dream-frames", default=1000, show_default=True, help="Frames of each dream.")
+@click.option(
+    "--prompt", type=click.IntRange(1, 64), help="Real frames that a dream begins with.  [default: the world's own]"
+)
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same scorecard, speed aside.")
 @click.option("--strips", type=click.Path(path_type=Path), help="Folder for pictures of real and dreamed frames.")
 @click.option(
@@ -41,6 +44,7 @@ def evaluate(
     clips: int,
     dreams: int,
     dream_frames: int,
+    prompt: int | None,
     seed: int,
     strips: Path | None,
     html_folder: Path | None,
@@ -54,6 +58,8 @@ def evaluate(
     \b
       dreamcade evaluate pong --data saves/datasets/pong-held-out --split all --html docs/scorecards
     """
+    from dataclasses import replace
+
     from app import library
     from collectors.drafts import publish
     from collectors.shards import Dataset
@@ -75,7 +81,9 @@ def evaluate(
         if dataset.manifest.dreamed:
             share = f"{dataset.manifest.dreamed} of {dataset.manifest.episodes} episodes"
             click.echo(f"warning: {data}: {share} were dreamed; this does not measure the real game", err=True)
-        model = library.open_world(folder, where)
+        model: Any = library.open_world(folder, where)
+        if prompt is not None:
+            model = model.with_spec(replace(model.spec, context=prompt))
         card = measure(model, held_out(dataset, split), options, lambda line: click.echo(line, err=True))
     card["data"] |= {"path": str(data), "split": split}
     made = machine()

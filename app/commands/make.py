@@ -126,7 +126,7 @@ def _within(minutes: float, datasets: list[Any], options: dict[str, Any]) -> Any
     from training.windows import Windows
 
     manifest = datasets[0].manifest
-    experiment = chosen_experiment(options, manifest.game, manifest.height, manifest.width)
+    experiment = chosen_experiment(options, manifest.game, manifest.height, manifest.width, datasets)
     device = settle_machine(options)
     autocast = options["autocast"] == "on" or (options["autocast"] == "auto" and bf16_pays(device))
     windows = Windows(datasets, "train")

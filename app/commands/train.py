@@ -20,9 +20,10 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--preset",
             "preset_name",
-            default="maskgit",
+            default="auto",
             show_default=True,
-            help="Which experiment: maskgit, or with Genie's tokenizer maskgit-vq, or maskgit-fsq.",
+            help="Which experiment: maskgit, with Genie's tokenizer maskgit-vq or maskgit-fsq, for what scrolls warp;"
+            " auto looks at the data.",
         ),
         click.option(
             "--size",
@@ -142,14 +143,26 @@ def _game(name: str) -> str:
     return game_named(name).id
 
 
-def chosen_experiment(options: dict[str, Any], game: str, height: int, width: int) -> Any:
-    """The preset that the options name, for frames of this size, with what --set changes."""
+def chosen_experiment(
+    options: dict[str, Any], game: str, height: int, width: int, datasets: list[Any] | None = None
+) -> Any:
+    """The preset that the options name, for frames of this size, with what --set changes.
+
+    Which one `auto` is depends on the data; without any it is maskgit.
+    """
     from dataclasses import replace
 
     from training.overrides import apply_overrides
     from training.presets import preset
 
-    named = preset(options["preset_name"], game, height, width, options["size"])
+    name = options["preset_name"]
+    if name == "auto" and datasets:
+        from training.choice import fitting_preset
+        from training.windows import Windows
+
+        name, why = fitting_preset(Windows(datasets, "train"))
+        click.echo(f"preset {name}: {why}")
+    named = preset("maskgit" if name == "auto" else name, game, height, width, options["size"])
     return apply_overrides(replace(named, seed=options["seed"]), options["changes"])
 
 
@@ -215,7 +228,7 @@ def run_training(
     if earlier is not None:
         experiment = _going_on(options, manifest.game, earlier.world.config)
     elif experiment is None:
-        experiment = chosen_experiment(options, manifest.game, manifest.height, manifest.width)
+        experiment = chosen_experiment(options, manifest.game, manifest.height, manifest.width, datasets)
     splits = Data(Windows(datasets, "train"), _held_out(datasets))
     check(experiment, splits, until)
     facts = {"experiment": asdict(experiment), "data": [_described(found.manifest) for found in datasets]}
@@ -256,8 +269,6 @@ def _earlier(name: str, device: str) -> _Earlier:
 
     folder = library.pick(name)
     world, card = load_world(folder, device), read_card(folder)
-    if card["family"] != "maskgit":
-        raise ValueError(f"{folder} is a {card['family']} world; --from goes on with maskgit worlds only")
     digest = sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     known = card.get("facts", {})
     kept = {key: known[key] for key in ("command", "minutes", "commit", "from") if key in known}

@@ -54,6 +54,13 @@ def erased(context: Tensor, grid: tuple[int, int], rate: float) -> Tensor:
     return torch.where(inside[:, None] & late[..., None] & chosen, usual, context)
 
 
+def mendable(context: Tensor, real: Tensor, future: Tensor) -> Tensor:
+    """bool [B, T, N]: where a context with faults may be told of the next real frame. Not where it is wrong about
+    something that stands still: whatever stands still is to be copied, also by a dream that has it otherwise,
+    or bricks would come back and digits change by themselves."""
+    return (context == real) | (real != future)
+
+
 def swapped(actions: Tensor, count: int, rate: float) -> Tensor:
     """A share `rate` of the actions replaced by random ones of `count`, so that every action has been seen
     wherever it may be tried."""

@@ -10,8 +10,9 @@ frame; only the filler, half as deep and without attention over time, is repeate
 In the last part of training the past has faults. In some batches it is the model's own dream, as long as that
 stays within one token of the real frames, which remain the targets (DAgger, arXiv 1011.0686); one that went
 another way would only teach jumps. In the others, things are erased, so that what always is there comes back
-when it is lost. And some actions are swapped: read off real frames, "down" never stands beside a paddle that
-is at the bottom already, but whoever plays will press it there.
+when it is lost. What stands still in the game is not mended: a brick that a dream took away stays away. And some
+actions are swapped: read off real frames, "down" never stands beside a paddle that is at the bottom already,
+but whoever plays will press it there.
 
 At play as many tokens are fixed in one pass as are jointly sure by their entropy (EB-Sampler, arXiv
 2505.24857), so that two places where the ball might be are never filled at once.
@@ -30,7 +31,7 @@ from torch import Tensor, nn
 
 from models.blocks import KeysValues, Past, STBlock, shifted
 from models.dynamics.config import MaskGITConfig
-from models.dynamics.context import Memory, erased, swapped
+from models.dynamics.context import Memory, erased, mendable, swapped
 from models.latent_actions import LatentActionConfig, LatentActionModel
 from models.sampling import sample, surest
 from models.tokenizer import Size, Tokenizer, TokenizerConfig
@@ -105,9 +106,9 @@ class MaskGIT(nn.Module):
         first = self.config.first
         if tokens.shape[1] <= first:
             raise ValueError(f"windows of {tokens.shape[1]} frames are too short; use {first + 1} or more")
-        table, context, close = self.table(), tokens[:, :-1], None
+        table, context, told = self.table(), tokens[:, :-1], None
         if progress >= self.config.own_from:
-            context, close = self._spoilt(tokens, actions, table.detach())
+            context, told = self._spoilt(tokens, actions, table.detach())
             actions = swapped(actions, self.actions, self.config.action_noise)
         known, _ = self.foretell(context, shifted(context), actions, table)
         known, before, future = known[:, first - 1 :], context[:, first - 1 :], tokens[:, first:]
@@ -116,19 +117,19 @@ class MaskGIT(nn.Module):
         changed = future != tokens[:, first - 1 : -1]
         hard = changed | (future != before)
         drawn = masked & (hard | (torch.rand(masked.shape, device=masked.device) < 1 / self.config.easy))
-        if close is not None:
-            drawn = drawn & close[:, first - 1 :, None]
+        if told is not None:
+            drawn = drawn & told[:, first - 1 :]
         logits = self.logits(features[drawn], before[drawn], table).float()
         entropy = F.cross_entropy(logits, future[drawn], reduction="none")
-        told = hard[drawn]
-        weight = torch.where(told, 1.0, float(self.config.easy))
-        loss = (entropy * weight).sum() / told.sum().clamp(min=1)
+        counted = hard[drawn]
+        weight = torch.where(counted, 1.0, float(self.config.easy))
+        loss = (entropy * weight).sum() / counted.sum().clamp(min=1)
         right = logits.detach().argmax(-1) == future[drawn]
         moved = changed[drawn]
         logs = {
             "changed_accuracy": right[moved].float().mean(),
             "changed_ce": entropy.detach()[moved].mean(),
-            "still_accuracy": right[~told].float().mean(),
+            "still_accuracy": right[~counted].float().mean(),
         }
         return loss, logs
 
@@ -140,14 +141,16 @@ class MaskGIT(nn.Module):
         return torch.rand(future.shape, device=future.device) < rate
 
     def _spoilt(self, tokens: Tensor, actions: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
-        """A context with faults in it, int64 [B, T-1, N], and the frames whose successors it may still tell of,
-        bool [B, T-1]: those up to which a dream has never been more than one token away from the game."""
+        """A context with faults in it, int64 [B, T-1, N], and where it may still tell of the next frame, bool
+        [B, T-1, N]: in frames up to which a dream has never been more than one token away from the game, and
+        there, `mendable` faults alone."""
+        real, future = tokens[:, :-1], tokens[:, 1:]
         if torch.rand(()) < self.config.own_share:
             context = self._own_dream(tokens, actions, table)
-            near = (context != tokens[:, :-1]).sum(dim=-1) <= 1
-            return context, near.cumprod(dim=1).bool()
-        context = erased(tokens[:, :-1], self.grid, self.config.erased)
-        return context, torch.ones_like(context[..., 0], dtype=torch.bool)
+            near = (context != real).sum(dim=-1) <= 1
+            return context, near.cumprod(dim=1).bool()[..., None] & mendable(context, real, future)
+        context = erased(real, self.grid, self.config.erased)
+        return context, mendable(context, real, future)
 
     @torch.no_grad()
     def _own_dream(self, tokens: Tensor, actions: Tensor, table: Tensor) -> Tensor:
@@ -248,6 +251,10 @@ class MaskGITFamily:
             latent_actions=LatentActionConfig.sized(size),
             dynamics=MaskGITConfig.sized(size),
         )
+
+    def least_lengths(self) -> dict[str, int]:
+        """Frames that windows need at least, by part."""
+        return {"lam": 2, "dynamics": self.dynamics.first + 1}
 
     def build(self, spec: WorldSpec) -> MaskGITWorld:
         """The world that this config describes, untrained."""

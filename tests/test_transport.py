@@ -1,0 +1,94 @@
+"""Pictures that move: shifts, masks, and what is left when nothing was learned yet."""
+
+import pytest
+import torch
+
+from models.transport import Transport, shift
+
+
+def picture(seed: int = 0, batch: int = 2) -> torch.Tensor:
+    return torch.rand(batch, 3, 16, 24, generator=torch.Generator().manual_seed(seed)) - 0.5
+
+
+def test_a_shift_by_whole_pixels_copies_them() -> None:
+    frames = picture()
+    moved = shift(frames, torch.tensor([[3.0, 0.0], [0.0, -2.0]]))
+    torch.testing.assert_close(moved[0, :, :, 3:], frames[0, :, :, :-3], atol=1e-5, rtol=0)
+    torch.testing.assert_close(moved[0, :, :, :3], frames[0, :, :, :1].expand(-1, -1, 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(moved[1, :, :-2], frames[1, :, 2:], atol=1e-5, rtol=0)
+    torch.testing.assert_close(moved[1, :, -2:], frames[1, :, -1:].expand(-1, 2, -1), atol=1e-5, rtol=0)
+
+
+def test_half_a_pixel_is_the_mean_of_two() -> None:
+    frames = picture()
+    moved = shift(frames, torch.full((2, 2), 0.5) * torch.tensor([1.0, 0.0]))
+    mean = (frames[..., 1:] + frames[..., :-1]) / 2
+    torch.testing.assert_close(moved[..., 1:], mean, atol=1e-5, rtol=0)
+
+
+def test_where_to_shift_can_be_learned() -> None:
+    """The gradient leads to the true shift of a smooth picture from pixels away."""
+    row, column = torch.meshgrid(torch.arange(16.0), torch.arange(24.0), indexing="ij")
+    frame = (torch.sin(row / 4) + torch.cos(column / 5))[None, None]
+    truth = shift(frame, torch.tensor([[2.0, -1.5]]))
+    by = torch.zeros(1, 2, requires_grad=True)
+    adam = torch.optim.Adam([by], lr=0.1)
+    for _ in range(150):
+        loss = (shift(frame, by) - truth).square().mean()
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    torch.testing.assert_close(by.detach(), torch.tensor([[2.0, -1.5]]), atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_codes_push_the_candidates_and_none_does_not(noisy: bool) -> None:
+    torch.manual_seed(0)
+    net = Transport(2, 4, 16, 2, channels=3, push=2.0, noisy=noisy)
+    memory = net.remember(torch.stack([picture(1), picture(2)], dim=1))
+    none = net.shifts(memory, torch.tensor([4, 4]))
+    first = net.shifts(memory, torch.tensor([0, 1]))
+    assert none.shape == first.shape == (2, 2, 2)
+    pushed = first - none
+    # what the net adds for a code is small next to the push that tells codes apart before anything is learned
+    torch.testing.assert_close(pushed, net.push.weight[:2, None].expand(-1, 2, -1), atol=0.3, rtol=0)
+    assert not net.push.weight[4].any()
+
+
+def test_the_next_frame_is_made_of_its_candidates_and_of_what_is_drawn() -> None:
+    """With masks that say so, exactly one of them."""
+    torch.manual_seed(0)
+    net = Transport(2, 4, 16, 2, channels=3)
+    frames = torch.stack([picture(1), picture(2)], dim=1)
+    memory, codes = net.remember(frames), torch.tensor([0, 3])
+    shifts = net.shifts(memory, codes)
+    candidates = net.candidates(frames[:, -1], shifts)
+    assert torch.equal(candidates[:, 0], frames[:, -1])
+    assert torch.equal(candidates[:, 2], shift(frames[:, -1], shifts[:, 1]))
+    torch.nn.init.zeros_(net.choose.weight)
+    for chosen in range(4):
+        bias = torch.full((4, 16), -40.0)
+        bias[chosen] = 40.0
+        net.choose.bias.data.copy_(bias.flatten())
+        told = net.tell(memory, candidates, shifts, codes)
+        if chosen < 3:
+            torch.testing.assert_close(told, candidates[:, chosen])
+        else:
+            assert all((told - candidate).abs().max() > 0.05 for candidate in candidates.unbind(1))
+
+
+def test_a_noisy_frame_and_its_time_are_seen() -> None:
+    torch.manual_seed(0)
+    net = Transport(2, 4, 16, 2, channels=3, noisy=True)
+    for block in net.judge:
+        torch.nn.init.normal_(block.film.weight, std=0.1)
+    frames = torch.stack([picture(1), picture(2)], dim=1)
+    memory, codes, late = net.remember(frames), torch.tensor([0, 3]), torch.ones(2)
+    shifts = net.shifts(memory, codes)
+    candidates = net.candidates(frames[:, -1], shifts)
+    told = [
+        net.tell(memory, candidates, shifts, codes, noisy, time)
+        for noisy, time in ((picture(3), late), (picture(4), late), (picture(3), 0.5 * late))
+    ]
+    assert not torch.equal(told[0], told[1])
+    assert not torch.equal(told[0], told[2])

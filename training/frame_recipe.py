@@ -1,0 +1,76 @@
+"""How the parts of a world of moving pictures are trained: an autoencoder fitted, then LAM and dynamics on frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.dynamics.warp import Warp, WarpWorld
+from models.motion_actions import MotionActionModel
+from training.loop import Part
+from training.pipeline import Pipeline
+from training.previews import dream_sheet, motion_sheet, reconstruction_sheet
+from training.token_cache import TokenCache, read_codes
+
+APART = 10
+"""One frame in so many is looked at by the autoencoder; those between are much the same."""
+
+
+def train_tokenizer(pipeline: Pipeline) -> None:
+    """Fit the autoencoder."""
+    tokenizer = _world(pipeline).tokenizer
+
+    def clips() -> Iterator[Tensor]:
+        return (clip[::APART] for clip in pipeline.data.train.clips())
+
+    values = tokenizer.fit(clips())
+    pipeline.run.report("tokenizer", 1, values)
+    pipeline.say(f"tokenizer: {tokenizer.config.latent} numbers a patch keep {values['kept']:.3%} of what varies")
+    pipeline.run.preview("tokenizer-000001", reconstruction_sheet(tokenizer, pipeline.data.held_out))
+
+
+def train_lam(pipeline: Pipeline) -> None:
+    """Train the LAM on frames."""
+    lam, config = _world(pipeline).latent_actions, pipeline.experiment.lam
+    windows = pipeline.data.train.played_by(pipeline.experiment.lam_behaviours)
+    draw = pipeline.drawing(windows, config)
+
+    def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        window = windows.read(draw(rng, config.batch, config.length), config.length)
+        return lam.loss(window.frames.to(pipeline.device), progress)
+
+    def preview(module: nn.Module) -> Tensor:
+        assert isinstance(module, MotionActionModel)
+        return motion_sheet(module, pipeline.data.held_out)
+
+    pipeline.fit(Part("lam", lam, loss, preview, lam.config.codes), config)
+
+
+def train_dynamics(pipeline: Pipeline) -> None:
+    """Train the dynamics on frames, as they come out of the autoencoder, and on the codes that the LAM reads."""
+    world, config, windows = _world(pipeline), pipeline.experiment.dynamics, pipeline.data.train
+    untold = TokenCache(windows, np.empty((windows.frames, 0), np.int32))
+    cache = read_codes(untold, world.latent_actions, pipeline.cache, pipeline.device)
+    draw = pipeline.drawing(windows, config, cache.codes)
+
+    def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        places = draw(rng, config.batch, config.length)
+        frames, (_, codes) = windows.read(places, config.length).frames, cache.read(places, config.length)
+        assert codes is not None
+        with torch.no_grad():
+            seen = world.centred(frames.to(pipeline.device))
+        return world.dynamics.loss(seen, codes.to(pipeline.device), progress)
+
+    def preview(module: nn.Module) -> Tensor:
+        assert isinstance(module, Warp)
+        return dream_sheet(world, module, pipeline.data.held_out)
+
+    pipeline.fit_dynamics(Part("dynamics", world.dynamics, loss, preview), config, cache)
+
+
+def _world(pipeline: Pipeline) -> WarpWorld:
+    assert isinstance(pipeline.world, WarpWorld), "the family decides the recipe"
+    return pipeline.world

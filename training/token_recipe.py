@@ -1,0 +1,92 @@
+"""How the parts of a world of tokens are trained: a tokenizer on frames, then LAM and dynamics on its tokens."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.dynamics.maskgit import MaskGIT, MaskGITWorld
+from models.latent_actions import LatentActionModel
+from models.tokenizer import PatchTokenizer
+from models.world import Window
+from training.augment import augmented
+from training.loop import Part
+from training.pipeline import Pipeline
+from training.previews import code_sheet, dream_sheet, reconstruction_sheet
+from training.token_cache import TokenCache, read_codes, tokenize
+from training.windows import Windows
+
+
+def train_tokenizer(pipeline: Pipeline) -> None:
+    """Collect the patches of all frames, or train a learned tokenizer on windows of them."""
+    tokenizer, held_out = _world(pipeline).tokenizer, pipeline.data.held_out
+    if isinstance(tokenizer, PatchTokenizer):
+        values = tokenizer.fit(pipeline.data.train.clips())
+        pipeline.run.report("tokenizer", 1, values)
+        pipeline.say(f"tokenizer: {values['distinct']:.0f} distinct patches cover {values['covered']:.4%} of all")
+        pipeline.run.preview("tokenizer-000001", reconstruction_sheet(tokenizer, held_out))
+        return
+    config = pipeline.experiment.tokenizer
+    draw = pipeline.drawing(pipeline.data.train, config)
+
+    def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        window = pipeline.data.train.read(draw(rng, config.batch, config.length), config.length)
+        frames = augmented(window.frames, pipeline.experiment.augment, rng)
+        return tokenizer.loss(Window(frames.to(pipeline.device)))  # type: ignore[operator]  # learned ones have it
+
+    preview = lambda module: reconstruction_sheet(module, held_out)  # noqa: E731
+    pipeline.fit(Part("tokenizer", tokenizer, loss, preview, tokenizer.size), config)
+
+
+def train_lam(pipeline: Pipeline) -> None:
+    """Train the LAM on frames and on the tokens of the same frames."""
+    world, config = _world(pipeline), pipeline.experiment.lam
+    lam = world.latent_actions
+    cache = _tokens(pipeline, pipeline.data.train.played_by(pipeline.experiment.lam_behaviours))
+    draw = pipeline.drawing(cache.windows, config)
+
+    def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        places = draw(rng, config.batch, config.length)
+        window, (tokens, _) = cache.windows.read(places, config.length), cache.read(places, config.length)
+        return lam.loss(window.frames.to(pipeline.device), tokens.to(pipeline.device), progress)
+
+    def preview(module: nn.Module) -> Tensor:
+        assert isinstance(module, LatentActionModel)
+        return code_sheet(module, world.tokenizer, pipeline.data.held_out)
+
+    pipeline.fit(Part("lam", lam, loss, preview, lam.config.codes), config)
+
+
+def train_dynamics(pipeline: Pipeline) -> None:
+    """Train the dynamics on tokens and on the codes that the LAM reads."""
+    world, config = _world(pipeline), pipeline.experiment.dynamics
+    dynamics = world.dynamics
+    cache = read_codes(_tokens(pipeline), world.latent_actions, pipeline.cache, pipeline.device)
+    draw = pipeline.drawing(cache.windows, config, cache.codes)
+    across = pipeline.experiment.across if cache.can_cross(config.length) else 0.0
+
+    def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        count = int(rng.binomial(config.batch, across)) if across else 0
+        places = draw(rng, config.batch - count, config.length)
+        tokens, codes = cache.read(places, config.length)
+        assert codes is not None
+        if count:
+            more = cache.read_across(rng, count, config.length)
+            tokens, codes = torch.cat([tokens, more[0]]), torch.cat([codes, more[1]])
+        return dynamics.loss(tokens.to(pipeline.device), codes.to(pipeline.device), progress)
+
+    def preview(module: nn.Module) -> Tensor:
+        assert isinstance(module, MaskGIT)
+        return dream_sheet(world, module, pipeline.data.held_out)
+
+    pipeline.fit_dynamics(Part("dynamics", dynamics, loss, preview), config, cache)
+
+
+def _world(pipeline: Pipeline) -> MaskGITWorld:
+    assert isinstance(pipeline.world, MaskGITWorld), "the family decides the recipe"
+    return pipeline.world
+
+
+def _tokens(pipeline: Pipeline, windows: Windows | None = None) -> TokenCache:
+    return tokenize(windows or pipeline.data.train, _world(pipeline).tokenizer, pipeline.cache, pipeline.device)
