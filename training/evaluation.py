@@ -47,6 +47,7 @@ from training.rollouts import (
     score_frames,
     start_state,
 )
+from training.two_sample import FOLDS, two_sample
 
 FORMAT = 1
 CLUSTER = 50
@@ -66,7 +67,8 @@ class MeasuresCodeGain(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationOptions:
-    """How much to measure. clips: roll-outs; gain_clips: single steps for the code gain; most_frames: of the tokenizer.
+    """How much to measure. clips: roll-outs; gain_clips: single steps for the code gain; most_frames: of the tokenizer;
+    judged: clips a horizon of the two-sample test, 0 for none.
 
     history: frames of the past a code may see; strips: folder for contact sheets; folder: the
     world's own, for its size on disk.
@@ -76,6 +78,7 @@ class EvaluationOptions:
     gain_clips: int = 512
     dreams: int = 20
     dream_frames: int = 1000
+    judged: int = 64
     speed_frames: int = 600
     most_frames: int = 8000
     horizons: tuple[int, ...] = HORIZONS
@@ -88,6 +91,8 @@ class EvaluationOptions:
         for name in ("clips", "gain_clips", "dreams", "dream_frames", "speed_frames", "most_frames"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name.replace('_', ' ')} must be at least 1, found {getattr(self, name)}")
+        if self.judged < 0:
+            raise ValueError(f"judged must be at least 0, found {self.judged}")
 
 
 def evaluate(
@@ -134,6 +139,11 @@ def evaluate(
             save_film(options.strips / "film.gif", film, world.spec.fps)
         real = real_stretches(dataset, eyes, codes)
         card["dreams"] = dream_section(dreamed, real, probe, table, seed=seed)
+        if options.judged and len(dataset.episodes) >= FOLDS:
+            card["two_sample"] = two_sample(world, dataset, clips=options.judged, seed=seed, say=say)
+        elif options.judged:
+            few = f"a two-sample test needs {FOLDS} episodes, here are {len(dataset.episodes)}: left out"
+            card["notes"].append(few)
     return card
 
 

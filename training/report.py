@@ -49,6 +49,7 @@ def markdown(card: Mapping[str, Any]) -> str:
         ("lam", _codes),
         ("prediction", _prediction),
         ("dreams", _dreams),
+        ("two_sample", _two_sample),
         ("speed", _speed),
     ):
         if name in card:
@@ -125,6 +126,14 @@ def _dreams(found: Mapping[str, Any]) -> Iterator[str]:
     if walls.get("world"):
         told = f"{walls['world']['only_lose']} of {walls['world']['of']} dreams no brick comes back"
         yield from ("", f"in {told}; in real play in {walls['real']['only_lose']} of {walls['real']['of']} episodes")
+
+
+def _two_sample(found: Mapping[str, Any]) -> Iterator[str]:
+    names = {"world": "dreamed", "real": "real, other clips", "copy": "standing still"}
+    rows = [(shown, *(_figure(one) for one in found[name].values())) for name, shown in names.items()]
+    yield from _table(("told from real clips", *(f"after {horizon} frames" for horizon in found["world"])), rows)
+    yield ""
+    yield f"accuracy over {found['clips']} clips of each kind of {found['length']} frames; 0.5 is not at all"
 
 
 def _speed(found: Mapping[str, Any]) -> Iterator[str]:

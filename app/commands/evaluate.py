@@ -23,6 +23,7 @@ import click
 @click.option("--clips", default=128, show_default=True, help="Clips for the roll-outs.")
 @click.option("--dreams", default=20, show_default=True, help="Dreams under random codes.")
 @click.option("--dream-frames", default=1000, show_default=True, help="Frames of each dream.")
+@click.option("--judged", default=64, show_default=True, help="Clips a horizon of the two-sample test; 0: none.")
 @click.option(
     "--prompt", type=click.IntRange(1, 64), help="Real frames that a dream begins with.  [default: the world's own]"
 )
@@ -44,6 +45,7 @@ def evaluate(
     clips: int,
     dreams: int,
     dream_frames: int,
+    judged: int,
     prompt: int | None,
     seed: int,
     strips: Path | None,
@@ -75,7 +77,7 @@ def evaluate(
     keeping = TemporaryDirectory() if html_folder is not None and strips is None else None
     pictures = Path(keeping.name) if keeping is not None else strips
     options = EvaluationOptions(
-        clips=clips, dreams=dreams, dream_frames=dream_frames, seed=seed, strips=pictures, folder=folder
+        clips=clips, dreams=dreams, dream_frames=dream_frames, judged=judged, seed=seed, strips=pictures, folder=folder
     )
     with Dataset.open(data) as dataset:
         if dataset.manifest.dreamed:
