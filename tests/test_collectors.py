@@ -91,6 +91,15 @@ def test_breakout_s_player_hits_more_than_luck() -> None:
         assert breakout.follow_ball(ram) == wanted
 
 
+def test_coinrun_s_player_gets_further_than_luck() -> None:
+    row = game_named("coinrun", labels=True)
+    furthest = {
+        name: [play_episode(row, name, seed, 150).objects[:, 0, 2].max() for seed in range(6)]
+        for name in ("sticky", "scripted")
+    }
+    assert sum(furthest["scripted"]) > 1.5 * sum(furthest["sticky"])
+
+
 def test_ball_keeps_its_brightness() -> None:
     episode = play_episode(PONG, "scripted", 3, 300)
     inside = episode.frames[:, 16:96, 20:60].reshape(-1, 3)

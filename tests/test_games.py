@@ -145,6 +145,30 @@ def test_a_level_of_procgen_ends_with_its_own_last_frame() -> None:
         assert (episode.frames[-1] != episode.frames[0]).any()
 
 
+def test_where_the_player_of_coinrun_is() -> None:
+    """Told only where it is asked for, and as the game moves: a runner speeds up, a jump is a parabola."""
+    machine_of("coinrun")
+    assert make_machine(game_named("coinrun")).objects is None
+    with pytest.raises(ValueError, match="nobody can tell where things are in 'maze'; leave --labels out"):
+        game_named("maze", labels=True)
+    machine = make_machine(game_named("coinrun", labels=True))
+    pixel = 64 / 13  # a tile
+    for level in (3, 1_000_003):
+        machine.reset(level)
+        places = [machine.objects]
+        for action in [7] * 6 + [8] + [7] * 6:
+            machine.step(action)
+            places.append(machine.objects)
+        path = np.stack([place[0] for place in places if place is not None])
+        assert path[:, 0].all()
+        np.testing.assert_allclose(path[0, 1:], ((64 - 1.5787) * pixel, 1.5 * pixel), atol=0.01)
+        right, down = np.diff(path[:, 2]), np.diff(path[:, 1])
+        assert (np.diff(right[:6]) > 0).all()  # until it is at full speed
+        assert (np.abs(down[:6]) < 0.01).all()
+        np.testing.assert_allclose(down[6], -1.5 * pixel, atol=0.01)
+        np.testing.assert_allclose(np.diff(down[6:11]), 0.2 * pixel, atol=0.01)
+
+
 def test_levels_of_procgen_differ() -> None:
     _, machine = machine_of("coinrun")
     assert len({machine.reset(level).tobytes() for level in range(8)}) == 8

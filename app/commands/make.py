@@ -174,7 +174,7 @@ def _evaluate(world: Path, data: Path, quick: bool) -> None:
     card = world.parent / f"{world.name}.json"
     arguments = [str(world.resolve()), "--data", str(data), "--split", "all", "--write", "--json", str(card)]
     if quick:
-        arguments += ["--clips", "32", "--dreams", "4", "--dream-frames", "200"]
+        arguments += ["--clips", "32", "--dreams", "4", "--dream-frames", "200", "--judged", "16"]
     result = CliRunner().invoke(evaluate, arguments, catch_exceptions=False)
     click.echo(result.output)
 

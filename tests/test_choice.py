@@ -1,0 +1,30 @@
+"""Which preset suits which game."""
+
+from pathlib import Path
+
+import pytest
+
+from collectors.rollout import CollectConfig, collect
+from training.choice import fitting_preset, seen_again
+from training.windows import Windows, open_datasets
+
+
+@pytest.mark.parametrize(
+    ("game", "preset", "says"),
+    [
+        ("pong", "maskgit", "of the patches of other episodes were seen before"),
+        ("coinrun", "warp", "so the picture moves as a whole"),
+    ],
+)
+def test_the_preset_that_suits_a_game(tmp_path: Path, game: str, preset: str, says: str) -> None:
+    collect(CollectConfig(game=game, frames=1200, episode_frames=150, behaviour="sticky", workers=1), tmp_path)
+    windows = Windows(open_datasets((tmp_path,)), "all")
+    name, why = fitting_preset(windows)
+    assert name == preset
+    assert says in why
+    assert seen_again(windows) == seen_again(windows)
+
+
+def test_a_single_episode_is_compared_with_itself(tmp_path: Path) -> None:
+    collect(CollectConfig(game="pong", frames=200, episode_frames=200, workers=1), tmp_path)
+    assert fitting_preset(Windows(open_datasets((tmp_path,)), "all"))[0] == "maskgit"
