@@ -8,7 +8,7 @@ import torch
 
 from models.blocks import KeysValues
 from models.dynamics.config import MaskGITConfig
-from models.dynamics.context import Memory, erased, swapped
+from models.dynamics.context import RECENT, Memory, erased, mendable, swapped
 from models.dynamics.maskgit import MaskGIT
 from models.tokenizer import TokenizerConfig
 
@@ -234,9 +234,24 @@ def test_a_dream_that_left_the_game_teaches_nothing_any_more() -> None:
     dreamed[0, 1, :1] += 1  # one token away
     dreamed[0, 3, :2] += 1  # two: gone another way
     dynamics._own_dream = lambda *_: dreamed  # type: ignore[method-assign]
-    context, close = dynamics._spoilt(tokens, actions, dynamics.table())
+    context, told = dynamics._spoilt(tokens, actions, dynamics.table())
     assert torch.equal(context, dreamed)
-    assert close.tolist() == [[True, True, True, False, False]]
+    near = torch.tensor([True, True, True, False, False])
+    assert torch.equal(told, near[None, :, None] & mendable(dreamed, tokens[:, :-1], tokens[:, 1:]))
+
+
+def test_what_stands_still_is_not_mended() -> None:
+    """A brick that a dream took away stays away; what moved of late is told where it is."""
+    length = RECENT + 6
+    real = torch.zeros(1, length, 3, dtype=torch.int64)
+    real[0, 3:, 1] = 1  # this place changes once, between frames 2 and 3
+    dreamed = real.clone()
+    dreamed[0, :, 0] = 7  # a brick too few, for ever
+    dreamed[0, :, 1] = 7
+    told = mendable(dreamed[:, :-1], real[:, :-1], real[:, 1:])
+    assert not told[0, :, 0].any()
+    assert told[0, :, 1].nonzero()[:, 0].tolist() == list(range(2, 2 + RECENT))
+    assert told[0, :, 2].all()  # where nothing is wrong there is nothing to mend, and all is told
 
 
 def test_what_is_erased_shows_the_usual_from_some_frame_on() -> None:

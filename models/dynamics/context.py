@@ -13,6 +13,9 @@ from torch import Tensor
 
 from models.blocks import KeysValues, Past
 
+RECENT = 8
+"""Frames after a change in which the game is taken to be moving at that place."""
+
 
 class Memory(NamedTuple):
     """What the trunk remembers: keys and values [B, blocks, N, heads, T, D] of the last T frames before the
@@ -56,9 +59,13 @@ def erased(context: Tensor, grid: tuple[int, int], rate: float) -> Tensor:
 
 def mendable(context: Tensor, real: Tensor, future: Tensor) -> Tensor:
     """bool [B, T, N]: where a context with faults may be told of the next real frame. Not where it is wrong about
-    something that stands still: whatever stands still is to be copied, also by a dream that has it otherwise,
-    or bricks would come back and digits change by themselves."""
-    return (context == real) | (real != future)
+    something that has stood still for RECENT frames: that is to be copied, also by a dream that has it otherwise,
+    or bricks would come back and digits change by themselves. A paddle that rests for a moment is mended."""
+    moving = real != future
+    recently = moving.clone()
+    for back in range(1, RECENT):
+        recently[:, back:] |= moving[:, :-back]
+    return (context == real) | recently
 
 
 def swapped(actions: Tensor, count: int, rate: float) -> Tensor:
