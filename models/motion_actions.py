@@ -220,13 +220,13 @@ def at_best(offered: Tensor, truth: Tensor) -> Tensor:
     return smooth.amin(dim=1).mean(dim=(1, 2)).reshape(off.shape[:2])
 
 
-def surprise(error: Tensor) -> Tensor:
+def surprise(error: Tensor, floor: float = FLOOR) -> Tensor:
     """What an error costs, in nats per unit of freedom: the likelihood of a Gaussian whose width is not known.
 
     A jump moves a picture by eight pixels and a step to the side by one; by squared error codes would tell of jumps
     alone.
     """
-    return 0.5 * (error + FLOOR).log()
+    return 0.5 * (error + floor).log()
 
 
 def error(told: Tensor, truth: Tensor) -> Tensor:

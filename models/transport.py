@@ -29,15 +29,19 @@ class Memory(NamedTuple):
     pool: Tensor
 
 
-def shift(frames: Tensor, by: Tensor) -> Tensor:
-    """Pictures [B, C, H, W] moved by [B, 2] pixels right and down, bilinearly; what comes in repeats the edge."""
+def shift(frames: Tensor, by: Tensor, sharp: bool = False) -> Tensor:
+    """Pictures [B, C, H, W] moved by [B, 2] pixels right and down; what comes in repeats the edge.
+
+    Bilinearly, or where `sharp`, bicubically: that blurs less when it is done again and again, and takes longer.
+    """
     height, width = frames.shape[-2:]
     rows = torch.arange(height, device=frames.device) + 0.5
     columns = torch.arange(width, device=frames.device) + 0.5
     x = (columns[None] - by[:, :1]) * 2 / width - 1  # [B, W]
     y = (rows[None] - by[:, 1:]) * 2 / height - 1  # [B, H]
     grid = torch.stack([x[:, None].expand(-1, height, -1), y[:, :, None].expand(-1, -1, width)], dim=-1)
-    return F.grid_sample(frames, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    kind = "bicubic" if sharp else "bilinear"
+    return F.grid_sample(frames, grid, mode=kind, padding_mode="border", align_corners=False)
 
 
 class Residual(nn.Module):
@@ -64,8 +68,8 @@ class Residual(nn.Module):
 
 class Transport(nn.Module):
     """history: frames that are seen; codes: actions, beside which `codes` itself stands for none; moves: K shifts;
-    push: pixels by which codes differ before anything is learned; noisy: whether the next frame may be shown with
-    noise."""
+    push: pixels by which codes differ before anything is learned; noisy: for frames that follow each other, moved
+    sharply, and the next of which may be shown with noise."""
 
     def __init__(
         self,
@@ -126,7 +130,7 @@ class Transport(nn.Module):
 
     def candidates(self, present: Tensor, shifts: Tensor) -> Tensor:
         """The present frame [B, C, H, W] and itself moved: [B, K + 1, C, H, W]."""
-        moved = [shift(present, shifts[:, k]) for k in range(self.moves)]
+        moved = [shift(present, shifts[:, k], self.noisy) for k in range(self.moves)]
         return torch.stack([present, *moved], dim=1)
 
     def tell(

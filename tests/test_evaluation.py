@@ -12,7 +12,18 @@ from click.testing import CliRunner
 from toy_pong import ToyPlay, ToyPong
 
 from models.world import ActionTable, Window
-from training.dream_statistics import Eyes, Palette, Stretch, collapse, frozen, limits, look, run_lengths
+from training.dream_statistics import (
+    Eyes,
+    Palette,
+    Stretch,
+    collapse,
+    detail,
+    frozen,
+    limits,
+    look,
+    rates,
+    run_lengths,
+)
 from training.dreams import dream, dream_section, held_codes, real_stretches
 from training.evaluation import EvaluationOptions, evaluate, rebuild
 from training.held_out import HeldOut, held_out
@@ -212,6 +223,28 @@ def test_collapse_is_dated():
     stopped[100:] = frames[100]
     assert collapse(look(stopped, eyes), limit) == 100
     assert collapse(look(frames, eyes), limit) is None
+
+
+def test_detail_is_what_neighbours_differ_by():
+    frames = np.zeros((2, 4, 6, 3), np.uint8)
+    frames[1, :, ::2] = 30  # columns differ by 30, rows not at all
+    assert detail(frames).tolist() == [0.0, 15.0]
+
+
+def test_a_dream_that_blurs_has_collapsed():
+    """With no probe and too many colours for a palette, as in games that scroll."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (200, 24, 32, 3)).astype(np.uint8)
+    eyes = Eyes(probe=None, palette=Palette(frames))
+    limit = limits([look(frames, eyes)], None)
+    blurred = frames.copy()
+    blurred[80:] = frames[80:] // 4 + 96
+    seen = look(blurred, eyes)
+    assert collapse(look(frames, eyes), limit) is None
+    assert collapse(seen, limit) == 110  # 31 of the last 60 frames
+    found = rates([seen], None, limit, None, seed=0)
+    assert found["detail_in_range"]["value"] == pytest.approx(0.4, abs=0.02)
+    assert found["detail"]["value"] == pytest.approx(0.4 * 85 + 0.6 * 21, rel=0.05)
 
 
 def test_runs_and_frozen_balls():

@@ -39,6 +39,7 @@ class Stretch:
 
     seen: objects, or None without a probe; off: float32 [N], far from every real colour (NaN
     without a palette); changed: float32 [N], other than in the frame before (NaN for the first);
+    detail: float32 [N], how much neighbouring pixels differ, mean over the frame, in levels of 255, or None;
     score: int64 [N, sides], -1 where it cannot be read, or None for a game whose score nobody reads;
     codes: int64 [N-1], the ids that led from frame to frame, or None; behaviour: who played.
     """
@@ -46,6 +47,7 @@ class Stretch:
     seen: Objects | None
     off: NDArray[np.float32]
     changed: NDArray[np.float32]
+    detail: NDArray[np.float32] | None = None
     score: NDArray[np.int64] | None = None
     codes: NDArray[np.int64] | None = None
     behaviour: str = ""
@@ -57,7 +59,7 @@ class Limits:
 
     lengths: median paddle length, rows; ranges: its percentiles 0.5 and 99.5; absence: longest run
     of frames without a ball; churn: 99.9th percentile of the share of pixels changed in a step;
-    off: highest share off the palette.
+    off: highest share off the palette; detail: percentiles 0.5 and 99.5 of it.
     """
 
     lengths: dict[str, float]
@@ -65,6 +67,7 @@ class Limits:
     absence: int
     churn: float
     off: float
+    detail: tuple[float, float] = (0.0, float("inf"))
 
 
 class Palette:
@@ -114,19 +117,29 @@ def look(frames: NDArray[np.uint8], eyes: Eyes, before: NDArray[np.uint8] | None
         seen=None if eyes.probe is None else eyes.probe.detect(frames),
         off=eyes.palette.off(frames),
         changed=changed,
+        detail=detail(frames),
         score=None if eyes.reader is None else eyes.reader.read(frames),
     )
+
+
+def detail(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """How much pixels differ from those below and to the right: uint8 [N, H, W, 3] → float32 [N]."""
+    levels = frames.astype(np.int16)
+    steps = [np.abs(np.diff(levels, axis=axis)).mean((1, 2, 3)) for axis in (1, 2)]
+    return np.asarray((steps[0] + steps[1]) / 2, np.float32)
 
 
 def chained(parts: Sequence[Stretch], codes: NDArray[np.int64]) -> Stretch:
     """Stretches of one dream as one, with the codes [N-1] that made it."""
     seen = [part.seen for part in parts if part.seen is not None]
     scores = [part.score for part in parts if part.score is not None]
+    details = [part.detail for part in parts if part.detail is not None]
     return Stretch(
         seen=joined(seen) if seen else None,
         score=np.concatenate(scores) if scores else None,
         off=np.concatenate([part.off for part in parts]),
         changed=np.concatenate([part.changed for part in parts]),
+        detail=np.concatenate(details) if details else None,
         codes=codes,
     )
 
@@ -147,12 +160,15 @@ def limits(real: Sequence[Stretch], probe: Probe | None) -> Limits:
         absence = max(int(run_lengths(one.balls == 0).max()) for one in seen)
     changed = np.concatenate([stretch.changed[1:] for stretch in real])
     off = np.concatenate([stretch.off for stretch in real])
+    details = [stretch.detail for stretch in real if stretch.detail is not None]
+    low, high = np.percentile(np.concatenate(details), [0.5, 99.5]) if details else (0.0, np.inf)
     return Limits(
         lengths=lengths,
         ranges=ranges,
         absence=absence,
         churn=float(np.percentile(changed, 99.9)),
         off=float(off.max()),
+        detail=(float(low), float(high)),
     )
 
 
@@ -189,6 +205,9 @@ def tallies(stretch: Stretch, probe: Probe | None, limit: Limits) -> dict[str, t
     }
     known = np.isfinite(stretch.off)
     out["off_palette"] = (np.where(known, stretch.off, 0), known)
+    if stretch.detail is not None:
+        out["detail"] = (stretch.detail, every)
+        out["detail_in_range"] = ((stretch.detail >= limit.detail[0]) & (stretch.detail <= limit.detail[1]), every)
     seen = stretch.seen
     if seen is None or probe is None:
         return out
@@ -275,9 +294,12 @@ def collapse(stretch: Stretch, limit: Limits) -> int | None:
 
     The first of: the ball has been frozen for FREEZE_FRAMES; no ball for twice the longest real
     absence; more than half of the last FREEZE_FRAMES frames bad, that is two balls or more, a
-    player's paddle in pieces, or one per cent more of the pixels off the palette than ever in real play.
+    player's paddle in pieces, one per cent more of the pixels off the palette than ever in real play, or a fifth less
+    detail than in all but a few real frames: a blur.
     """
     bad = np.nan_to_num(stretch.off) > limit.off + 0.01
+    if stretch.detail is not None:
+        bad |= stretch.detail < 0.8 * limit.detail[0]
     over = np.zeros(len(bad), bool)
     if stretch.seen is not None:
         bad = bad | (stretch.seen.balls >= 2) | (stretch.seen.player.pieces >= 2)

@@ -179,6 +179,7 @@ def _limit_data(limit: Limits) -> dict[str, Any]:
         "longest_ball_absence": limit.absence,
         "churn": limit.churn,
         "off_palette": None if np.isnan(limit.off) else limit.off,
+        "detail": list(limit.detail),
     }
 
 

@@ -82,7 +82,7 @@ def warp(game: str, height: int, width: int, size: Size = "small") -> Experiment
     return Experiment(
         game=game,
         family=family,
-        lam=LoopConfig(steps=1200, batch=48, length=3, optim=OptimConfig(lr=2e-3, average=0.99)),
+        lam=LoopConfig(steps=1500, batch=48, length=3, optim=OptimConfig(lr=2e-3, average=0.99)),
         dynamics=LoopConfig(steps=3000, batch=32, length=length, optim=OptimConfig(lr=2e-3, decay=0.6)),
         lam_behaviours=("random", "sticky", "scripted"),
     )

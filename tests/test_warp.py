@@ -1,0 +1,131 @@
+"""Dynamics that move pictures: faults of the past, windows, few steps from noise to a frame."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from models.dynamics.warp import NOISE, Warp, WarpConfig, WarpFamily, worst
+from models.world import Sampling, Window, WorldSpec
+
+SPEC = WorldSpec(game="landscape", height=16, width=24)
+TINY = replace(WarpConfig.sized("tiny"), history=4, ahead=3)
+
+
+def made(**changes: float) -> Warp:
+    torch.manual_seed(0)
+    return Warp(replace(TINY, **changes), SPEC, 4)
+
+
+def play(batch: int = 3, length: int = 7, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    luck = torch.Generator().manual_seed(seed)
+    frames = torch.rand(batch, length, 3, SPEC.height, SPEC.width, generator=luck) - 0.5
+    return frames, torch.randint(0, 4, (batch, length - 1), generator=luck)
+
+
+def test_a_short_past_repeats_its_oldest_frame() -> None:
+    past, _ = play(64, 4)
+    torch.manual_seed(0)
+    found = made(short=1.0)._shortened(past)
+    assert torch.equal(found[:, -1], past[:, -1])
+    firsts = []
+    for shown, real in zip(found, past, strict=True):
+        same = [bool((one == two).all()) for one, two in zip(shown, real, strict=True)]
+        first = same.index(True)
+        assert all(same[first:])
+        assert all(torch.equal(frame, real[first]) for frame in shown[:first])
+        firsts.append(first)
+    assert set(firsts) == {1, 2, 3}
+    assert torch.equal(made(short=0.0)._shortened(past), past)
+
+
+def test_faults_blur_and_grain_the_past() -> None:
+    past, _ = play(40, 4)
+    torch.manual_seed(0)
+    assert torch.equal(made(blurred=0.0, grain=0.0)._faulty(past), past)
+    blurred = made(blurred=1.0, grain=0.0)._faulty(past)
+    detail = [(frames[..., 1:] - frames[..., :-1]).abs().mean() for frames in (past, blurred)]
+    assert detail[1] < 0.8 * detail[0]
+    torch.testing.assert_close(blurred.mean(), past.mean(), atol=0.02, rtol=0)
+    grained = made(blurred=0.0, grain=0.1)._faulty(past) - past
+    spread = grained.flatten(1).std(dim=1)  # another strength for each window, at most what the config says
+    assert spread.max() <= 0.105
+    assert spread.min() < 0.03
+
+
+def test_faults_come_late() -> None:
+    frames, actions = play()
+    for changes in ({"own_share": 1.0}, {"blurred": 1.0}, {"grain": 1.0}):
+        dynamics = made(**{"own_share": 0.0, "blurred": 0.0, "grain": 0.0, "short": 0.0, "own_from": 0.5, **changes})
+        losses = []
+        for progress in (0.0, 0.4, 0.5):
+            torch.manual_seed(1)
+            losses.append(dynamics.loss(frames, actions, progress)[0].item())
+        assert losses[0] == losses[1]
+        assert losses[0] != losses[2], changes
+
+
+def test_the_worst_places_weigh_more_than_their_share() -> None:
+    told, truth = torch.zeros(2, 3, 32, 32), torch.zeros(2, 3, 32, 32)  # 64 places, of which the worst two count
+    told[0, :, 4:8, 8:12] = 0.5
+    told[1] = 0.1
+    torch.testing.assert_close(worst(told, truth), torch.tensor([0.125, 0.01]))
+    assert (told[0] - truth[0]).square().mean() < (told[1] - truth[1]).square().mean()
+
+
+def test_windows_of_another_length_are_refused() -> None:
+    frames, actions = play(2, 6)
+    with pytest.raises(ValueError, match=r"windows of 6 frames do not fit; use --set dynamics\.length=7"):
+        made().loss(frames, actions)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"history": 1}, "history 1 must be 2 or more"),
+        ({"width": 20}, "width 20 a multiple of 8"),
+        ({"blurred": 1.5}, r"blurred must be in \[0, 1\], found 1.5"),
+    ],
+)
+def test_configs_that_cannot_be(changes: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(TINY, **changes)
+
+
+def test_frames_must_halve_three_times() -> None:
+    with pytest.raises(ValueError, match="frames must be of multiples of 8 pixels, found 20x24"):
+        WarpFamily.sized("tiny").build(WorldSpec(game="landscape", height=20, width=24))
+
+
+def test_one_step_of_the_flow_is_the_clean_frame_that_is_told() -> None:
+    """And of many, each begins from a mixture of the last clean frame and the noise."""
+    dynamics = made()
+    frames, actions = play(2, 4)
+    action, noise = actions[:, -1], NOISE * torch.randn(2, 3, SPEC.height, SPEC.width)
+    memory = dynamics.net.remember(frames)
+    shifts = dynamics.net.shifts(memory, action)
+    candidates = dynamics.net.candidates(frames[:, -1], shifts)
+
+    def told(noisy: torch.Tensor, time: float) -> torch.Tensor:
+        return dynamics.net.tell(memory, candidates, shifts, action, noisy, torch.full((2,), time))
+
+    with torch.no_grad():
+        first = told(noise, 1.0)
+        torch.testing.assert_close(dynamics.draw(frames, action, noise, 1), first)
+        second = told(0.5 * first + 0.5 * noise, 0.5)
+        torch.testing.assert_close(dynamics.draw(frames, action, noise, 2), second)
+
+
+def test_a_world_begins_from_one_frame_and_forgets_what_is_long_gone() -> None:
+    torch.manual_seed(0)
+    world = WarpFamily.sized("tiny").build(replace(SPEC, context=1)).eval()
+    frames = torch.randint(0, 256, (2, 9, 3, SPEC.height, SPEC.width), dtype=torch.uint8)
+    world.tokenizer.fit(iter(frames))
+    one = world.reset(Window(frames[:, -1:]))["latents"]
+    assert torch.equal(one, one[:, -1:].expand_as(one))
+    many, last = (world.reset(Window(part))["latents"] for part in (frames, frames[:, -4:]))
+    assert torch.equal(many, last)
+    cool = world.with_sampling(Sampling(steps=2, temperature=0.0))
+    action = torch.tensor([0, 1])
+    states = [cool.step({"latents": last}, action, torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+    assert torch.equal(states[0]["latents"], states[1]["latents"])  # without temperature there is no luck
