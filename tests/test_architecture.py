@@ -225,7 +225,8 @@ def test_a_readme_command_can_be_typed(line):
     if context.info_name in ("collect", "make"):
         game_named(context.params["game"])
     if "preset_name" in context.params:
-        apply_overrides(preset(context.params["preset_name"], "pong", 104, 80), context.params["changes"])
+        name = context.params["preset_name"]
+        apply_overrides(preset("maskgit" if name == "auto" else name, "pong", 104, 80), context.params["changes"])
 
 
 def test_the_readme_shows_every_step():

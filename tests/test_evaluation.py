@@ -405,4 +405,4 @@ def test_stretches_without_a_probe_have_no_object_rows(play, palette):
     assert isinstance(real[0], Stretch)
     dreamed, _ = dream(ToyPong(), play, Eyes(probe=None, palette=palette), dreams=2, frames=20, seed=0)
     found = dream_section(dreamed, real, None, None, seed=0)
-    assert set(found["world"]["all"]) == {"churn", "off_palette"}
+    assert set(found["world"]["all"]) == {"churn", "off_palette", "detail", "detail_in_range"}

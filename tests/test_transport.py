@@ -86,7 +86,7 @@ def test_the_next_frame_is_made_of_its_candidates_and_of_what_is_drawn() -> None
         net.choose.bias.data.copy_(bias.flatten())
         told = net.tell(memory, candidates, shifts, codes)
         if chosen < 3:
-            torch.testing.assert_close(told, candidates[:, chosen])
+            torch.testing.assert_close(told, candidates[:, chosen], atol=2e-3, rtol=0)  # no choice is ever quite sure
         else:
             assert all((told - candidate).abs().max() > 0.05 for candidate in candidates.unbind(1))
 

@@ -66,7 +66,6 @@ def evaluate(
     from collectors.drafts import publish
     from collectors.shards import Dataset
     from models.checkpoint import update_facts
-    from training.cards import commit, machine
     from training.evaluation import EvaluationOptions
     from training.evaluation import evaluate as measure
     from training.held_out import held_out
@@ -80,16 +79,13 @@ def evaluate(
         clips=clips, dreams=dreams, dream_frames=dream_frames, judged=judged, seed=seed, strips=pictures, folder=folder
     )
     with Dataset.open(data) as dataset:
-        if dataset.manifest.dreamed:
-            share = f"{dataset.manifest.dreamed} of {dataset.manifest.episodes} episodes"
-            click.echo(f"warning: {data}: {share} were dreamed; this does not measure the real game", err=True)
+        _warn(dataset.manifest, data)
         model: Any = library.open_world(folder, where)
         if prompt is not None:
             model = model.with_spec(replace(model.spec, context=prompt))
         card = measure(model, held_out(dataset, split), options, lambda line: click.echo(line, err=True))
     card["data"] |= {"path": str(data), "split": split}
-    made = machine()
-    card["made"] = {"commit": commit(), "processor": made["cpu"], "threads": made["threads"], "torch": made["torch"]}
+    card["made"] = _made()
     click.echo(markdown(card))
     _publish(card, json_path)
     if html_folder is not None:
@@ -100,6 +96,21 @@ def evaluate(
         keeping.cleanup()
     if write:
         update_facts(folder, {"scorecard": card})
+
+
+def _warn(manifest: Any, data: Path) -> None:
+    """Say so where some of the play was dreamed."""
+    if manifest.dreamed:
+        share = f"{manifest.dreamed} of {manifest.episodes} episodes"
+        click.echo(f"warning: {data}: {share} were dreamed; this does not measure the real game", err=True)
+
+
+def _made() -> dict[str, Any]:
+    """By which code and on which machine a scorecard was made."""
+    from training.cards import commit, machine
+
+    made = machine()
+    return {"commit": commit(), "processor": made["cpu"], "threads": made["threads"], "torch": made["torch"]}
 
 
 def _publish(card: dict[str, Any], path: Path | None) -> None:
