@@ -127,7 +127,7 @@ class MotionActionModel(nn.Module):
         seen = torch.cat([seen[:, :1], seen], dim=1)
         before = torch.stack([seen[:, :-2], seen[:, 1:-1]], dim=2).flatten(0, 1)  # [B·(T-1), 2, C, H, W]
         came, batch = seen[:, 2:].flatten(0, 1), len(frames)
-        parts = zip(before.split(AT_ONCE), came.split(AT_ONCE), strict=True)
+        parts = zip(torch.split(before, AT_ONCE), torch.split(came, AT_ONCE), strict=True)
         codes = torch.cat([self.encoder(self.tell(past, None), now).argmax(-1) for past, now in parts])
         return rearrange(codes, "(b t) -> b t", b=batch)
 
