@@ -18,7 +18,7 @@ from collectors.importing import ImportConfig, import_clips
 from collectors.rollout import CollectConfig, collect, play_episode
 from collectors.shards import Dataset
 from models.tokenizer import TokenizerConfig
-from training import pipeline
+from training import token_recipe
 from training.augment import AugmentConfig, augmented, check_augment
 from training.overrides import apply_overrides
 from training.pipeline import Data, check
@@ -129,7 +129,7 @@ def test_a_run_with_it_resumes_exactly(known: Path, tmp_path: Path, monkeypatch:
         return augmented(frames, config, rng)
 
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(pipeline, "augmented", stopped)
+        interrupted.setattr(token_recipe, "augmented", stopped)
         with pytest.raises(SystemExit):
             main([*words, *with_it, "--run", str(tmp_path / "stopped")])
     assert main([*words, *with_it, "--run", str(tmp_path / "stopped"), "--resume"]) == 0

@@ -41,6 +41,10 @@ class Learned(World, Protocol):
         """Tell the other parts that the tokenizer changed."""
         ...
 
+    def forget(self) -> None:
+        """Drop what was computed from the dynamics' weights; they are others now."""
+        ...
+
     def state_dict(self) -> dict[str, Tensor]: ...  # noqa: D102
     def load_state_dict(self, weights: dict[str, Tensor]) -> Any: ...  # noqa: D102
     def eval(self) -> Any: ...  # noqa: D102
@@ -95,7 +99,7 @@ def with_dynamics(world: Learned, dynamics: nn.Module) -> Learned:
     assert isinstance(world, nn.Module), "what is learned is a module"
     other = copy.copy(world)
     other._modules = dict(world._modules, dynamics=dynamics)
-    other.link()
+    other.forget()
     return other
 
 

@@ -296,6 +296,10 @@ class MaskGITWorld(nn.Module):
             self.dynamics = self.fresh_dynamics().to(device)
         features = self.tokenizer.features()
         self.latent_actions.features = self.dynamics.features = features.to(device)
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the token table; the dynamics' weights are others now."""
         self._table = None
 
     def _fresh_latent_actions(self) -> LatentActionModel:

@@ -214,6 +214,9 @@ class WarpWorld(nn.Module):
     def link(self) -> None:
         """Nothing to tell the other parts: they work on frames."""
 
+    def forget(self) -> None:
+        """Nothing is computed ahead from the dynamics' weights."""
+
     def with_spec(self, spec: WorldSpec) -> WarpWorld:
         """The same weights under another spec, for example one with a measured action table."""
         other = copy.copy(self)
