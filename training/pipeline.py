@@ -79,6 +79,8 @@ def check(experiment: Experiment, data: Data, until: str = "dynamics") -> None:
             raise ValueError(f"windows of {length} frames are too short; use --set {name}.length={least[name]} or more")
         if getattr(experiment, name).balance == "codes" and name != "dynamics":
             raise ValueError(f"{name}.balance=codes: there are no codes before they are learned; use motion or actions")
+        if isinstance(experiment.family, WarpFamily) and length != least[name]:
+            raise ValueError(f"windows of {length} frames do not fit; use --set {name}.length={least[name]}")
         windows = data.train.played_by(experiment.lam_behaviours) if name == "lam" else data.train
         if getattr(experiment, name).balance == "actions":
             acts(windows)

@@ -114,7 +114,8 @@ def _ridge(seen: Features, kinds: NDArray[np.int64], asked: Features) -> NDArray
     mean, spread = seen.mean(0), seen.std(0)
     used = spread > 1e-12
     known, new = ((part[:, used] - mean[used]) / spread[used] for part in (seen, asked))
-    truth = np.where(kinds == 1, 1.0, -1.0) - np.where(kinds == 1, 1.0, -1.0).mean()
+    signs = np.where(kinds == 1, 1.0, -1.0)
+    truth = signs - signs.mean()
     values, vectors = np.linalg.eigh(known @ known.T)
     turned = vectors.T @ truth
     best, weights = np.inf, np.zeros(len(truth))
@@ -141,18 +142,20 @@ def two_sample(
     """For each horizon: `world`, dreamed clips against those that really followed; and the controls `real`, clips of
     the same episodes at other times, and `copy`, the last real frame standing still.
 
-    Horizons for which no episode is long enough are left out. Raises ValueError where there are too few episodes.
+    Horizons for which fewer than FOLDS episodes are long enough are left out.
     """
     config, context = config or JudgeConfig(), world.spec.context
-    longest = max(reference.frames for reference in play.episodes)
-    reached = [horizon for horizon in horizons if context + horizon + LENGTH <= longest]
     found: dict[str, Any] = {"length": LENGTH, "clips": clips, "world": {}, "real": {}, "copy": {}}
     judge: Judge | None = None
-    for horizon in reached:
+    for horizon in horizons:
         span = context + horizon + LENGTH
+        if sum(reference.frames >= span for reference in play.episodes) < FOLDS:
+            continue
         spots = choose_spots(play, span, clips, seed + 6)
         owners = np.array([episode for episode, _ in spots])
-        real, dreamed, still, say_frames = [], [], [], 0
+        if len(np.unique(owners)) < FOLDS:
+            continue
+        real, dreamed, still = [], [], []
         rng = generator(seed + 9)
         for batch in read_clips(world, play, None, spots, span):
             real.append(batch.frames[:, -LENGTH:].cpu())
@@ -164,21 +167,21 @@ def two_sample(
                 if step >= horizon:
                     shown.append(world.render(state).cpu())
             dreamed.append(torch.stack(shown, dim=1))
-            say_frames += len(shown[0])
-            say(f"two-sample test after {horizon} frames: {say_frames} of {len(spots)} dreams")
+            say(f"two-sample test after {horizon} frames: {sum(map(len, dreamed))} of {len(spots)} dreams")
         whole = torch.cat(real)
         judge = judge or Judge(whole, config, seed)
         truth = judge.look(whole)
         both = (owners, owners)
-        others = judge.look(_others(world, play, spots, seed))
+        others = judge.look(_others(play, spots, seed))
         for name, seen in (("world", judge.look(torch.cat(dreamed))), ("copy", judge.look(torch.cat(still)))):
             found[name][str(horizon)] = told_apart(truth, seen, both, seed=seed).data()
         found["real"][str(horizon)] = told_apart(truth, others, both, seed=seed).data()
     return found
 
 
-def _others(world: World, play: Play, spots: list[tuple[int, int]], seed: int) -> Tensor:
+def _others(play: Play, spots: list[tuple[int, int]], seed: int) -> Tensor:
     """Other clips of the same episodes, uint8 [N, LENGTH, C, H, W], each from anywhere in its episode."""
     rng = np.random.default_rng(seed + 10)
     places = [(number, int(rng.integers(play.episodes[number].frames - LENGTH + 1))) for number, _ in spots]
-    return torch.cat([batch.frames.cpu() for batch in read_clips(world, play, None, places, LENGTH)])
+    clips = [play.read(play.episodes[number], first, first + LENGTH).frames for number, first in places]
+    return torch.from_numpy(np.stack(clips).transpose(0, 1, 4, 2, 3).copy())
