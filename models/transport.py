@@ -1,8 +1,11 @@
 """The next frame as the present one moved, and what is new in it: shared by LAM and dynamics of pictures that scroll.
 
-Data path: frames [B, T, C, H, W] → *memory*, convolutions that know the past but no action → with an action, K shifts
-of the whole picture, and for every pixel whether it is copied, taken from one of the shifted pictures, or drawn
-anew → the next frame [B, C, H, W].
+Data path: frames [B, T, C, H, W] → *memory*, convolutions that know the past but no action → with an action and how
+far the picture moved last, K shifts of the whole picture, and for every pixel whether it is copied, taken from one of
+the shifted pictures, or drawn anew → the next frame [B, C, H, W].
+
+The shifts are told as changes of the last one, which is read off the pixels (`displacement.py`): what is pooled over a
+picture hardly tells up from down, and a net left alone offers both.
 
 Spatial transformer predictor with masks (STP: Finn, Goodfellow, Levine 2016, arXiv 1605.07157, §3), with one
 refinement: the net that chooses and draws may be shown a noisy next frame and be asked again, so that what
@@ -12,6 +15,7 @@ cannot be known, such as what comes into view, is drawn as one possibility and n
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -21,6 +25,9 @@ from torch import Tensor, nn
 FIRM = 5.0
 """How far a choice may be liked or disliked: what is never chosen at all could not be found useful later."""
 
+KEEN = 10.0
+"""How much faster than other weights it is learned whether pictures in motion stay in motion."""
+
 
 class Memory(NamedTuple):
     """What is known of the past: features [B, D, H', W'], four times coarser than a frame, and their pool [B, 2 D]."""
@@ -29,19 +36,20 @@ class Memory(NamedTuple):
     pool: Tensor
 
 
-def shift(frames: Tensor, by: Tensor, sharp: bool = False) -> Tensor:
-    """Pictures [B, C, H, W] moved by [B, 2] pixels right and down; what comes in repeats the edge.
+def shift(frames: Tensor, by: Tensor, sharp: bool = False, cut: int = 0, beyond: str = "border") -> Tensor:
+    """Pictures [B, C, H, W] moved by [B, 2] pixels right and down; what comes in repeats the edge, or is zero where
+    `beyond` is "zeros". cut: pixels that are left off at every side.
 
     Bilinearly, or where `sharp`, bicubically: that blurs less when it is done again and again, and takes longer.
     """
     height, width = frames.shape[-2:]
-    rows = torch.arange(height, device=frames.device) + 0.5
-    columns = torch.arange(width, device=frames.device) + 0.5
+    rows = torch.arange(cut, height - cut, device=frames.device) + 0.5
+    columns = torch.arange(cut, width - cut, device=frames.device) + 0.5
     x = (columns[None] - by[:, :1]) * 2 / width - 1  # [B, W]
     y = (rows[None] - by[:, 1:]) * 2 / height - 1  # [B, H]
-    grid = torch.stack([x[:, None].expand(-1, height, -1), y[:, :, None].expand(-1, -1, width)], dim=-1)
+    grid = torch.stack([x[:, None].expand(-1, len(rows), -1), y[:, :, None].expand(-1, -1, len(columns))], dim=-1)
     kind = "bicubic" if sharp else "bilinear"
-    return F.grid_sample(frames, grid, mode=kind, padding_mode="border", align_corners=False)
+    return F.grid_sample(frames, grid, mode=kind, padding_mode=beyond, align_corners=False)
 
 
 class Residual(nn.Module):
@@ -98,11 +106,12 @@ class Transport(nn.Module):
         nn.init.normal_(self.push.weight, std=push)
         nn.init.zeros_(self.push.weight[codes])  # none pushes nowhere
         self.move = nn.Sequential(
-            nn.Linear(2 * width + 64, 128), nn.GELU(), nn.Linear(128, 128), nn.GELU(), nn.Linear(128, 2 * moves)
+            nn.Linear(2 * width + 68, 128), nn.GELU(), nn.Linear(128, 128), nn.GELU(), nn.Linear(128, 2 * moves)
         )
         nn.init.normal_(self.move[-1].weight, std=0.05)  # type: ignore[arg-type]  # a Linear's weight is a tensor
-        pictures = 1 + moves + noisy
-        self.look = nn.Conv2d(16 * channels * pictures, width, 1)
+        self.inertia = nn.Parameter(torch.zeros(()))
+        planes = channels * (1 + moves + noisy) + moves * noisy
+        self.look = nn.Conv2d(16 * planes, width, 1)
         condition = 64 + 2 * moves + noisy
         self.judge = nn.ModuleList(Residual(width, condition) for _ in range(2))
         self.choose = nn.Conv2d(width, 16 * (moves + 2), 1)
@@ -123,10 +132,14 @@ class Transport(nn.Module):
         x = self.late(x + F.interpolate(y, scale_factor=2.0))
         return Memory(x, torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1))
 
-    def shifts(self, memory: Memory, codes: Tensor) -> Tensor:
-        """codes int64 [B] → pixels [B, K, 2] right and down."""
-        known = torch.cat([memory.pool, self.code(codes)], dim=1)
-        return self.move(known).unflatten(1, (self.moves, 2)) + self.push(codes)[:, None]
+    def shifts(self, memory: Memory, codes: Tensor, moved: Tensor) -> Tensor:
+        """codes int64 [B], pixels [B, 2] by which the picture moved last → pixels [B, K, 2] right and down.
+
+        The first of them is that of the picture as a whole.
+        """
+        known = torch.cat([memory.pool, self.code(codes), moved / 4, moved.tanh()], dim=1)
+        going_on = (KEEN * self.inertia).sigmoid() * moved
+        return self.move(known).unflatten(1, (self.moves, 2)) + (self.push(codes) + going_on)[:, None]
 
     def candidates(self, present: Tensor, shifts: Tensor) -> Tensor:
         """The present frame [B, C, H, W] and itself moved: [B, K + 1, C, H, W]."""
@@ -141,19 +154,25 @@ class Transport(nn.Module):
         codes: Tensor,
         noisy: Tensor | None = None,
         time: Tensor | None = None,
+        seen: Tensor | None = None,
     ) -> Tensor:
-        """The next frame [B, C, H, W]. noisy: the next frame with noise, time [B]: how much, in [0, 1]."""
-        condition, pictures = [self.code(codes), shifts.flatten(1) / 4], candidates
+        """The next frame [B, C, H, W]. noisy: the next frame with noise, time [B]: how much, in [0, 1];
+        seen: bool [B, K, H, W], where the shifted pictures may be chosen."""
+        condition, planes = [self.code(codes), shifts.flatten(1) / 4], [candidates.flatten(1, 2)]
         if self.noisy:
             assert noisy is not None, "it wants to see a noisy frame"
             assert time is not None, "and how noisy it is"
-            pictures = torch.cat([candidates, noisy[:, None]], dim=1)
+            assert seen is not None, "and what has been seen"
+            planes += [noisy, seen.to(noisy.dtype)]
             condition.append(time[:, None])
         told = torch.cat(condition, dim=1)
-        x = memory.features + self.look(F.pixel_unshuffle(pictures.flatten(1, 2), 4))
+        x = memory.features + self.look(F.pixel_unshuffle(torch.cat(planes, dim=1), 4))
         for block in self.judge:
             x = block(x, told)
         liked = FIRM * (F.pixel_shuffle(self.choose(x), 4) / FIRM).tanh() + self.liking
+        if seen is not None:
+            always = torch.ones_like(seen[:, :1])
+            liked = liked.masked_fill(~torch.cat([always, seen, always], dim=1), -math.inf)
         masks = liked.softmax(dim=1)[:, :, None]  # [B, K + 2, 1, H, W]
         drawn = F.pixel_shuffle(self.draw(x), 4)
         return (masks[:, :-1] * candidates).sum(dim=1) + masks[:, -1] * drawn

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from models.checkpoint import load_world, save_world
+from models.displacement import displacement
 from models.dynamics.maskgit import MaskGITFamily
 from models.dynamics.warp import WarpFamily
 from models.registry import FAMILIES, family
@@ -84,7 +85,7 @@ def _warp() -> WarpFamily:
         tiny,
         tokenizer=replace(tiny.tokenizer, latent=48),
         latent_actions=replace(tiny.latent_actions, codes=3),
-        dynamics=replace(tiny.dynamics, history=3, ahead=2),
+        dynamics=replace(tiny.dynamics, history=3, span=3, apart=1, ahead=2),
     )
 
 
@@ -92,21 +93,28 @@ def _warp_losses(world: Any, window: Window) -> Iterator[tuple[str, nn.Module, T
     world.tokenizer.fit(iter(window.frames))
     for progress in (0.0, 0.4, 1.0):
         yield "latent actions", world.latent_actions, world.latent_actions.loss(window.frames[:, :3], progress)[0]
-    frames = world.centred(window.frames)
+    frames, moved = world.centred(window.frames[:, :5]), _moved(window.frames[:, :5])
     for progress in (0.0, 1.0):
-        yield "dynamics", world.dynamics, world.dynamics.loss(frames[:, :5], window.actions[:, :4], progress)[0]
+        yield "dynamics", world.dynamics, world.dynamics.loss(frames, window.actions[:, :4], moved, progress)[0]
+
+
+def _moved(frames: torch.Tensor) -> torch.Tensor:
+    """How far the pictures uint8 [B, T, C, H, W] move: [B, T-1, 2]."""
+    found = displacement(frames[:, :-1].flatten(0, 1), frames[:, 1:].flatten(0, 1))
+    return found.unflatten(0, (len(frames), -1))
 
 
 def _warp_learn(world: Any) -> None:
     window, _ = block_play.play(64, 10, seed=1)
     world.tokenizer.fit(iter(window.frames))
-    frames = world.centred(window.frames)
+    frames, moved = world.centred(window.frames), _moved(window.frames)
     adam = torch.optim.Adam(world.dynamics.parameters(), lr=5e-3)
     for step in range(400):
         for group in adam.param_groups:
             group["lr"] = 5e-3 * min(1.0, 2 * (1 - step / 400))
         rows, first = torch.randint(0, 64, (16,)), int(torch.randint(0, 6, ()))
-        loss, _ = world.dynamics.loss(frames[rows, first : first + 5], window.actions[rows, first : first + 4])
+        steps = (rows, slice(first, first + 4))
+        loss, _ = world.dynamics.loss(frames[rows, first : first + 5], window.actions[steps], moved[steps])
         adam.zero_grad()
         loss.backward()
         adam.step()

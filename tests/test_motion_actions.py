@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.motion_actions import MotionActionConfig, MotionActionModel, error, surprise
+from models.motion_actions import MotionActionConfig, MotionActionModel, astray, error, missed, surprise
 from models.world import WorldSpec
 
 HEIGHT, WIDTH = 24, 32
@@ -29,10 +29,12 @@ def learned() -> MotionActionModel:
     config = MotionActionConfig(codes=3, width=16, channels=8, tries=12)
     model = MotionActionModel(config, SPEC)
     adam = torch.optim.Adam(model.parameters(), lr=3e-3)
-    frames, _ = play(96, 3)
-    for step in range(240):
-        rows = torch.randint(0, 96, (16,))
-        loss, _ = model.loss(frames[rows], step / 240)
+    frames, _ = play(2000, 3)
+    for step in range(400):
+        if step == 160:
+            model.spread(frames)
+        rows = torch.randint(0, 2000, (16,))
+        loss, _ = model.loss(frames[rows], step / 400)
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -65,6 +67,33 @@ def test_a_clip_alone_is_read_as_in_a_batch(learned: MotionActionModel) -> None:
 def test_a_code_needs_no_more_than_three_frames(learned: MotionActionModel) -> None:
     frames, _ = play(8, 6, seed=8)
     assert torch.equal(learned.infer(frames)[:, 2:], learned.infer(frames[:, 1:])[:, 1:])
+
+
+def test_codes_begin_where_the_picture_goes_without_being_expected_there() -> None:
+    torch.manual_seed(0)
+    model = MotionActionModel(MotionActionConfig(codes=3, width=16, channels=8), SPEC)
+    torch.nn.init.constant_(model.decoder.inertia, -4.0)
+    assert not model.spread_out
+    model.spread(play(200, 3, seed=9)[0])
+    assert model.spread_out
+    ways = model.decoder.push.weight[:3].sort(dim=0).values
+    torch.testing.assert_close(ways[:, 0], torch.tensor([-2.0, 0.0, 2.0]), atol=0.4, rtol=0)
+    assert not model.decoder.push.weight[3].any()
+
+
+def test_without_an_action_the_middle_is_expected_and_with_one_a_way() -> None:
+    ways, shifts = torch.tensor([[-2.0, 0.0], [2.0, 0.0]]), torch.tensor([[0.0, 0.0], [2.0, 0.0]])
+    costs = {kind: [kind(shift.expand(2, 2), ways).mean().item() for shift in shifts] for kind in (missed, astray)}
+    assert costs[missed][0] < costs[missed][1]
+    assert costs[astray][1] < costs[astray][0]
+
+
+def test_displacements_are_read_with_the_codes(learned: MotionActionModel) -> None:
+    frames, actions = play(16, 5, seed=7)
+    codes, moved = learned.read(frames)
+    assert torch.equal(codes, learned.infer(frames))
+    torch.testing.assert_close(moved[..., 0], -WAYS[actions].float(), atol=0.3, rtol=0)
+    assert moved[..., 1].abs().max() < 0.3
 
 
 def test_errors_are_fine_and_coarse() -> None:

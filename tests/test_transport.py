@@ -5,6 +5,8 @@ import torch
 
 from models.transport import Transport, shift
 
+STILL = torch.zeros(2, 2)
+
 
 def picture(seed: int = 0, batch: int = 2) -> torch.Tensor:
     return torch.rand(batch, 3, 16, 24, generator=torch.Generator().manual_seed(seed)) - 0.5
@@ -60,8 +62,8 @@ def test_codes_push_the_candidates_and_none_does_not(noisy: bool) -> None:
     torch.manual_seed(0)
     net = Transport(2, 4, 16, 2, channels=3, push=2.0, noisy=noisy)
     memory = net.remember(torch.stack([picture(1), picture(2)], dim=1))
-    none = net.shifts(memory, torch.tensor([4, 4]))
-    first = net.shifts(memory, torch.tensor([0, 1]))
+    none = net.shifts(memory, torch.tensor([4, 4]), STILL)
+    first = net.shifts(memory, torch.tensor([0, 1]), STILL)
     assert none.shape == first.shape == (2, 2, 2)
     pushed = first - none
     # what the net adds for a code is small next to the push that tells codes apart before anything is learned
@@ -75,7 +77,7 @@ def test_the_next_frame_is_made_of_its_candidates_and_of_what_is_drawn() -> None
     net = Transport(2, 4, 16, 2, channels=3)
     frames = torch.stack([picture(1), picture(2)], dim=1)
     memory, codes = net.remember(frames), torch.tensor([0, 3])
-    shifts = net.shifts(memory, codes)
+    shifts = net.shifts(memory, codes, STILL)
     candidates = net.candidates(frames[:, -1], shifts)
     assert torch.equal(candidates[:, 0], frames[:, -1])
     assert torch.equal(candidates[:, 2], shift(frames[:, -1], shifts[:, 1]))
@@ -98,11 +100,43 @@ def test_a_noisy_frame_and_its_time_are_seen() -> None:
         torch.nn.init.normal_(block.film.weight, std=0.1)
     frames = torch.stack([picture(1), picture(2)], dim=1)
     memory, codes, late = net.remember(frames), torch.tensor([0, 3]), torch.ones(2)
-    shifts = net.shifts(memory, codes)
+    shifts = net.shifts(memory, codes, STILL)
     candidates = net.candidates(frames[:, -1], shifts)
+    everywhere = torch.ones(2, 2, 16, 24, dtype=torch.bool)
     told = [
-        net.tell(memory, candidates, shifts, codes, noisy, time)
+        net.tell(memory, candidates, shifts, codes, noisy, time, everywhere)
         for noisy, time in ((picture(3), late), (picture(4), late), (picture(3), 0.5 * late))
     ]
     assert not torch.equal(told[0], told[1])
     assert not torch.equal(told[0], told[2])
+
+
+def test_what_has_not_been_seen_is_not_chosen() -> None:
+    torch.manual_seed(0)
+    net = Transport(2, 4, 16, 2, channels=3, noisy=True)
+    frames = torch.stack([picture(1), picture(2)], dim=1)
+    memory, codes, late = net.remember(frames), torch.tensor([0, 3]), torch.ones(2)
+    shifts = net.shifts(memory, codes, STILL)
+    candidates = net.candidates(frames[:, -1], shifts)
+    seen = torch.ones(2, 2, 16, 24, dtype=torch.bool)
+    seen[:, :, :5] = False
+    told = net.tell(memory, candidates, shifts, codes, picture(3), late, seen)
+    candidates[:, 1:, :, :5] = 100.0
+    with torch.no_grad():
+        net.look.weight[:, 16 * 3 : 16 * 9] = 0.0  # nor would the shifted pictures be looked at
+    blind = net.tell(memory, candidates, shifts, codes, picture(3), late, seen)
+    assert told.abs().max() < 5
+    assert blind.abs().max() < 5
+
+
+def test_pictures_in_motion_go_on_as_far_as_was_learned() -> None:
+    torch.manual_seed(0)
+    net = Transport(2, 4, 16, 2, channels=3)
+    memory, codes = net.remember(torch.stack([picture(1), picture(2)], dim=1)), torch.tensor([0, 3])
+    torch.nn.init.zeros_(net.move[-1].weight)
+    torch.nn.init.zeros_(net.move[-1].bias)
+    moved = torch.tensor([[1.0, 0.0], [-2.0, 7.0]])
+    for kept, logit in ((0.5, 0.0), (1.0, 4.0), (0.0, -4.0)):
+        torch.nn.init.constant_(net.inertia, logit)
+        found = net.shifts(memory, codes, moved)
+        torch.testing.assert_close(found, (kept * moved)[:, None].expand(-1, 2, -1))

@@ -13,10 +13,13 @@ from models.motion_actions import MotionActionModel
 from training.loop import Part
 from training.pipeline import Pipeline
 from training.previews import dream_sheet, motion_sheet, reconstruction_sheet
-from training.token_cache import TokenCache, read_codes
+from training.token_cache import FINE, read_motion
 
 APART = 10
 """One frame in so many is looked at by the autoencoder; those between are much the same."""
+
+MISSED = 2048
+"""Transitions whose displacement, as far as it was not expected, decides where the codes begin."""
 
 
 def train_tokenizer(pipeline: Pipeline) -> None:
@@ -39,6 +42,8 @@ def train_lam(pipeline: Pipeline) -> None:
     draw = pipeline.drawing(windows, config)
 
     def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        if progress >= lam.config.free_share and not bool(lam.spread_out):
+            lam.spread(windows.read(draw(rng, MISSED, config.length), config.length).frames.to(pipeline.device))
         window = windows.read(draw(rng, config.batch, config.length), config.length)
         return lam.loss(window.frames.to(pipeline.device), progress)
 
@@ -50,19 +55,19 @@ def train_lam(pipeline: Pipeline) -> None:
 
 
 def train_dynamics(pipeline: Pipeline) -> None:
-    """Train the dynamics on frames, as they come out of the autoencoder, and on the codes that the LAM reads."""
+    """Train the dynamics on frames as they come out of the autoencoder, on codes and on displacements."""
     world, config, windows = _world(pipeline), pipeline.experiment.dynamics, pipeline.data.train
-    untold = TokenCache(windows, np.empty((windows.frames, 0), np.int32))
-    cache = read_codes(untold, world.latent_actions, pipeline.cache, pipeline.device)
+    cache = read_motion(windows, world.latent_actions, pipeline.cache, pipeline.device)
     draw = pipeline.drawing(windows, config, cache.codes)
 
     def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
         places = draw(rng, config.batch, config.length)
-        frames, (_, codes) = windows.read(places, config.length).frames, cache.read(places, config.length)
+        frames, (motion, codes) = windows.read(places, config.length).frames, cache.read(places, config.length)
         assert codes is not None
+        moved = (motion[:, :-1] / FINE).to(pipeline.device)
         with torch.no_grad():
             seen = world.centred(frames.to(pipeline.device))
-        return world.dynamics.loss(seen, codes.to(pipeline.device), progress)
+        return world.dynamics.loss(seen, codes.to(pipeline.device), moved, progress)
 
     def preview(module: nn.Module) -> Tensor:
         assert isinstance(module, Warp)

@@ -90,7 +90,7 @@ def warp(game: str, height: int, width: int, size: Size = "small") -> Experiment
 
 def _span(dynamics: WarpConfig) -> int:
     """Frames that windows of these dynamics must have."""
-    return dynamics.history + dynamics.ahead
+    return dynamics.span + dynamics.ahead
 
 
 def further(game: str, family: MaskGITFamily | WarpFamily) -> Experiment:

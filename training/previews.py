@@ -8,6 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from models.autoencoder import PatchAutoencoder
+from models.displacement import displacement
 from models.frames import to_float, to_uint8
 from models.latent_actions import LatentActionModel
 from models.motion_actions import HISTORY, MotionActionModel
@@ -58,8 +59,8 @@ def code_sheet(lam: LatentActionModel, tokenizer: Tokenizer, windows: Windows) -
 def motion_sheet(lam: MotionActionModel, windows: Windows) -> Tensor:
     """One row a clip: the last frame, then the next frame under every code."""
     frames = held_out_window(windows, HISTORY).frames
-    seen = to_float(frames) - 0.5
-    nexts = [lam.tell(seen, torch.full((len(seen),), code)) for code in range(lam.config.codes)]
+    seen, moved = to_float(frames) - 0.5, displacement(frames[:, 0], frames[:, 1])
+    nexts = [lam.tell(seen, torch.full((len(seen),), code), moved) for code in range(lam.config.codes)]
     told = to_uint8(torch.stack(nexts, dim=1) + 0.5)
     return sheet(torch.cat([frames[:, -1:], told], dim=1))
 

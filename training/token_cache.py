@@ -6,7 +6,9 @@ import functools
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +23,8 @@ from training.runs import write_bytes
 from training.windows import Windows
 
 CLIP = 256
+FINE = 256
+"""Steps of a pixel in which displacements are kept."""
 
 
 def fingerprint(module: torch.nn.Module | None, windows: Windows) -> str:
@@ -88,7 +92,6 @@ def tokenize(windows: Windows, tokenizer: Tokenizer, folder: Path, device: str =
     """Tokens of all frames, from the cache folder when they are there already."""
     path = folder / f"tokens-{fingerprint(tokenizer, windows)}.npy"
     if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
         tokenizer.eval()
         parts = []
         for index in tqdm(range(len(windows.episodes)), desc="tokenize", unit="episode", leave=False):
@@ -99,28 +102,50 @@ def tokenize(windows: Windows, tokenizer: Tokenizer, folder: Path, device: str =
     return TokenCache(windows, np.load(path, mmap_mode="r"))
 
 
-@torch.inference_mode()
-def read_codes(
-    cache: TokenCache, lam: LatentActionModel | MotionActionModel, folder: Path, device: str = "cpu"
-) -> TokenCache:
+def read_codes(cache: TokenCache, lam: LatentActionModel, folder: Path, device: str = "cpu") -> TokenCache:
     """The same cache with the LAM's code of every transition."""
     path = folder / f"codes-{fingerprint(lam, cache.windows)}.npy"
     if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
         lam.eval()
-        parts = []
-        for index in tqdm(range(len(cache.windows.episodes)), desc="read codes", unit="episode", leave=False):
-            codes = []
-            for skip, clip in cache.windows.clips_of(index, CLIP, overlap=1):
-                found = lam.infer(clip[None].to(device))[0].cpu().numpy()
-                codes.append(found[max(0, skip - 1) :])
-            parts.append(np.append(np.concatenate(codes), -1))
-        save_array(path, np.concatenate(parts))
+        (codes,) = of_transitions(cache.windows, lambda clip: (lam.infer(clip),), 1, device)
+        save_array(path, np.concatenate([np.append(found, -1) for found in codes]))
     return TokenCache(cache.windows, cache.tokens, np.load(path, mmap_mode="r"))
+
+
+def read_motion(windows: Windows, lam: MotionActionModel, folder: Path, device: str = "cpu") -> TokenCache:
+    """Instead of tokens how far the picture moves from each frame to the next, int32 [frames, 2] in steps of 1 / FINE
+    pixels, and the LAM's codes."""
+    of = fingerprint(lam, windows)
+    paths = [folder / f"{name}-{of}.npy" for name in ("motion", "codes")]
+    if not all(path.is_file() for path in paths):
+        lam.eval()
+        codes, moved = of_transitions(windows, lam.read, 2, device)
+        steps = [np.rint(FINE * found).astype(np.int32) for found in moved]
+        save_array(paths[0], np.concatenate([np.pad(found, ((0, 1), (0, 0))) for found in steps]))
+        save_array(paths[1], np.concatenate([np.append(found, -1) for found in codes]))
+    motion, read = (np.load(path, mmap_mode="r") for path in paths)
+    return TokenCache(windows, motion, read)
+
+
+@torch.inference_mode()
+def of_transitions(
+    windows: Windows, read: Callable[[Tensor], tuple[Tensor, ...]], overlap: int, device: str
+) -> tuple[list[NDArray[Any]], ...]:
+    """What `read` says of the transitions of clips uint8 [1, T, C, H, W], each [1, T-1, ...]: for each of its answers a
+    list over the episodes. overlap: frames of the past that it needs, two or more of all frames at a time."""
+    found: list[list[NDArray[Any]]] = []
+    for index in tqdm(range(len(windows.episodes)), desc="read codes", unit="episode", leave=False):
+        parts = []
+        for skip, clip in windows.clips_of(index, CLIP, overlap=overlap):
+            answers = read(clip[None].to(device))
+            parts.append([answer[0, max(0, skip - 1) :].cpu().numpy() for answer in answers])
+        found.append([np.concatenate(answer) for answer in zip(*parts, strict=True)])
+    return tuple(list(answer) for answer in zip(*found, strict=True))
 
 
 def save_array(path: Path, values: NDArray[np.generic]) -> None:
     """Write an array to be mapped into memory later, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     content = io.BytesIO()
     np.save(content, values)
     write_bytes(path, content.getbuffer())

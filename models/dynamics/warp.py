@@ -5,7 +5,8 @@ action, then a noisy next frame made clean in a few steps → the next frame →
 
 For games that scroll. There a token codebook has no hold, because hardly a patch is seen twice, but most of the next
 frame is in the present one, a little to the side: video prediction by transformation (STP: arXiv 1605.07157)
-copies it as it is, and only what comes into view is generated (copy or generate: arXiv 2605.16457).
+copies it as it is, and only what comes into view is generated (copy or generate: arXiv 2605.16457). What has been seen
+lies on a canvas larger than the frame (`canvas.py`), and whatever is not there may not be copied.
 
 What is generated is drawn by a rectified flow that predicts the clean frame (arXiv 2209.03003). Where the past
 leaves no doubt, the first of its steps gives what the last one gives.
@@ -18,16 +19,19 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.autoencoder import AutoencoderConfig, PatchAutoencoder
+from models.canvas import Canvas
+from models.displacement import displacement
 from models.frames import to_uint8
-from models.motion_actions import HISTORY, MotionActionConfig, MotionActionModel, at_best, error, surprise
+from models.motion_actions import HISTORY, MotionActionConfig, MotionActionModel, astray, at_best, error, surprise
 from models.tokenizer import Size
-from models.transport import Transport, shift
+from models.transport import Memory, Transport, shift
 from models.world import Luck, Sampling, State, Window, WorldSpec, check_action, uniform
 
 FLOOR = 2e-4
@@ -40,18 +44,24 @@ NOISE = 0.25
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WarpConfig:
-    """width: of the convolutions; history: frames that are seen; moves: shifts of the picture that may be combined.
+    """width: of the convolutions; history: frames that are seen; moves: shifts of the picture that may be combined;
+    margin: pixels around the frame in which what has left it is remembered.
 
-    ahead: frames of a training window after the history, of which all but the last may be dreamed. blind: share of
-    training at which the next frame is all noise, as in the first step at play. own_from: share of training after
-    which the past has faults; own_share: how often it is then the model's own dream; blurred: how often it is
+    span: frames of a training window up to the present, of which every `apart`-th is put on the canvas; ahead: frames
+    after them, of which all but the last may be dreamed. follow: weight of how far the displacement is missed; blind:
+    share of training at which the next frame is all noise, as in the first step at play. own_from: share of training
+    after which the past has faults; own_share: how often it is then the model's own dream; blurred: how often it is
     blurred; grain: standard deviation, at most, of its noise; short: how often frames of it are missing.
     """
 
     width: int = 96
     history: int = 4
     moves: int = 2
+    margin: int = 16
+    span: int = 13
+    apart: int = 4
     ahead: int = 6
+    follow: float = 0.25
     blind: float = 0.5
     own_from: float = 0.4
     own_share: float = 0.5
@@ -60,9 +70,13 @@ class WarpConfig:
     short: float = 0.15
 
     def __post_init__(self) -> None:
-        if self.history < 2 or self.ahead < 1 or self.moves < 1 or self.width % 8:
-            found = f"history {self.history} must be 2 or more, ahead {self.ahead} and moves {self.moves} 1 or more"
-            raise ValueError(f"{found}, width {self.width} a multiple of 8")
+        if self.history < 2 or self.width % 8:
+            raise ValueError(f"history {self.history} must be 2 or more, width {self.width} a multiple of 8")
+        for name in ("moves", "margin", "apart", "ahead"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, found {getattr(self, name)}")
+        if self.span < self.history:
+            raise ValueError(f"span {self.span} must be at least history {self.history}")
         for name in ("blind", "own_from", "own_share", "blurred", "grain", "short"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], found {getattr(self, name)}")
@@ -70,8 +84,32 @@ class WarpConfig:
     @classmethod
     def sized(cls, size: Size) -> WarpConfig:
         """One dial: everything that follows from how large it may be."""
-        dials = {"tiny": {"width": 16, "ahead": 2}, "small": {}, "base": {"width": 192}, "paper": {"width": 320}}
+        dials = {
+            "tiny": {"width": 16, "ahead": 2, "span": 5, "margin": 4},
+            "small": {},
+            "base": {"width": 192},
+            "paper": {"width": 320},
+        }
         return cls(**dials[size])
+
+
+class Past(NamedTuple):
+    """frames: float [B, T, C, H, W] around zero, the last T, the present one at the end; canvas: what was seen
+    around them; moved: pixels [B, 2] by which the picture moved from the frame before to the present one."""
+
+    frames: Tensor
+    canvas: Canvas
+    moved: Tensor
+
+
+class Plan(NamedTuple):
+    """What a next frame may be made of: shifts [B, K, 2], the first that of the picture as a whole; candidates
+    [B, K + 1, C, H, W]; seen: bool [B, K, H, W], where the shifted ones may be chosen."""
+
+    memory: Memory
+    shifts: Tensor
+    candidates: Tensor
+    seen: Tensor
 
 
 class Warp(nn.Module):
@@ -82,36 +120,43 @@ class Warp(nn.Module):
         self.config, self.actions = config, actions
         self.net = Transport(config.history, actions, config.width, config.moves, channels=spec.channels, noisy=True)
 
-    def loss(self, frames: Tensor, actions: Tensor, progress: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cost of the frame after a history, as in `motion_actions.py`. frames: float [B, T, C, H, W] around zero,
-        T = history + ahead; actions: int64 [B, T-1]; progress: share of training done.
+    @property
+    def length(self) -> int:
+        """Frames of a training window."""
+        return self.config.span + self.config.ahead
+
+    def loss(
+        self, frames: Tensor, actions: Tensor, moved: Tensor, progress: float = 0.0
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cost of the frame after a past, as in `motion_actions.py`. frames: float [B, T, C, H, W] around zero,
+        T = span + ahead; actions: int64 [B, T-1]; moved: how far the picture moved in each step, pixels [B, T-1, 2];
+        progress: share of training done.
 
         Raises ValueError where the window has another length.
         """
         config = self.config
-        if frames.shape[1] != config.history + config.ahead:
-            want = config.history + config.ahead
-            raise ValueError(f"windows of {frames.shape[1]} frames do not fit; use --set dynamics.length={want}")
-        past, dreamed = frames[:, : config.history], 0
-        if progress >= config.own_from:
-            past = self._faulty(past)
-            if config.ahead > 1 and bool(torch.rand(()) < config.own_share):
-                dreamed = int(torch.randint(1, config.ahead, ()))
-        past = self._shortened(past)
+        if frames.shape[1] != self.length:
+            found = f"windows of {frames.shape[1]} frames do not fit"
+            raise ValueError(f"{found}; use --set dynamics.length={self.length}")
+        past, dreamed = self._past(frames[:, : config.span], moved[:, : config.span - 1], progress), 0
+        if progress >= config.own_from and config.ahead > 1 and bool(torch.rand(()) < config.own_share):
+            dreamed = int(torch.randint(1, config.ahead, ()))
         for step in range(dreamed):
-            past = self._dreamed_on(past, actions[:, config.history - 1 + step])
-        at = config.history + dreamed
+            past = self._dreamed_on(past, actions[:, config.span - 1 + step])
+        at = config.span + dreamed
         before, truth, action = frames[:, at - 1], frames[:, at], actions[:, at - 1]
-        time = torch.rand(len(past), device=past.device)
+        time = torch.rand(len(truth), device=truth.device)
         time = torch.where(torch.rand_like(time) < config.blind, 1.0, time)
         mixed = time[:, None, None, None]
         noisy = (1 - mixed) * truth + mixed * NOISE * torch.randn_like(truth)
-        memory = self.net.remember(past)
-        shifts = self.net.shifts(memory, action)
-        candidates = self.net.candidates(past[:, -1], shifts)
-        told = self.net.tell(memory, candidates, shifts, action, noisy, time)
-        told_off, best_off = error(told[:, None], truth[:, None]), at_best(candidates[:, None], truth[:, None])
+        plan = self.plan(past, action)
+        told = self.told(plan, action, noisy, time)
+        told_off = error(told[:, None], truth[:, None])
+        best_off = at_best(plan.candidates[:, None], truth[:, None], plan.seen[:, None])
         cost = surprise(told_off + WORST * worst(told, truth), FLOOR) + surprise(best_off, FLOOR)
+        missed = plan.shifts[:, 0] - moved[:, at - 1]
+        if not dreamed:
+            cost = cost + config.follow * astray(plan.shifts[:, 0], moved[:, at - 1])
         blind = time == 1
         with torch.no_grad():
             fine = (told - truth).square().mean(dim=(1, 2, 3))
@@ -119,8 +164,29 @@ class Warp(nn.Module):
                 "blind_mse": fine[blind].mean(),
                 "shown_mse": fine[~blind].mean(),
                 "copy_mse": (before - truth).square().mean(),
+                "missed": missed.abs().sum(dim=1).median(),
             }
         return cost.mean(), logs
+
+    def _past(self, frames: Tensor, moved: Tensor, progress: float) -> Past:
+        """What training takes for the past of frames [B, T, C, H, W] that moved by [B, T-1, 2]: in some of the windows
+        short, and late in training with faults."""
+        config, last = self.config, frames.shape[1] - 1
+        recent = frames[:, -config.history :]
+        if progress >= config.own_from:
+            recent = self._faulty(recent)
+        recent, first = self._shortened(recent)
+        canvas, at = Canvas.begin(frames[:, last % config.apart], config.margin), last % config.apart
+        while at < last:
+            canvas = canvas.moved(moved[:, at : at + config.apart].sum(dim=1))
+            at += config.apart
+            canvas = canvas.with_frame(frames[:, at])
+        forgotten = (first > 0)[:, None, None, None]
+        fresh = Canvas.begin(recent[:, -1], config.margin)
+        canvas = canvas.with_frame(recent[:, -1])
+        canvas = Canvas(*(torch.where(forgotten, new, old) for new, old in zip(fresh, canvas, strict=True)))
+        alone = (first == config.history - 1)[:, None]
+        return Past(recent, canvas, torch.where(alone, 0.0, moved[:, -1]))
 
     def _faulty(self, past: Tensor) -> Tensor:
         """Some of the windows blurred, all of them noisy: [B, T, C, H, W]."""
@@ -134,32 +200,44 @@ class Warp(nn.Module):
         grain = self.config.grain * torch.rand(batch, 1, 1, 1, 1, device=past.device)
         return torch.where(chosen, blurred, past) + grain * torch.randn_like(past)
 
-    def _shortened(self, past: Tensor) -> Tensor:
-        """In some of the windows the oldest frames are not there: the oldest that is stands in for them."""
+    def _shortened(self, past: Tensor) -> tuple[Tensor, Tensor]:
+        """In some of the windows the oldest frames are not there: the oldest that is stands in for them. And how many
+        are not there, int64 [B]."""
         batch, frames = past.shape[:2]
         first = torch.randint(1, frames, (batch, 1), device=past.device)
         first = torch.where(torch.rand(batch, 1, device=past.device) < self.config.short, first, 0)
         index = torch.maximum(torch.arange(frames, device=past.device)[None], first)
-        return past[torch.arange(batch, device=past.device)[:, None], index]
+        return past[torch.arange(batch, device=past.device)[:, None], index], first[:, 0]
 
     @torch.no_grad()
-    def _dreamed_on(self, past: Tensor, action: Tensor) -> Tensor:
-        """The history one frame later, dreamed in two steps."""
-        drawn = self.draw(past, action, NOISE * torch.randn_like(past[:, -1]), 2)
-        return torch.cat([past[:, 1:], drawn[:, None]], dim=1)
+    def _dreamed_on(self, past: Past, action: Tensor) -> Past:
+        """The past one frame later, dreamed in two steps."""
+        return self.draw(past, action, NOISE * torch.randn_like(past.frames[:, -1]), 2)
 
-    def draw(self, past: Tensor, action: Tensor, noise: Tensor, steps: int) -> Tensor:
-        """The next frame [B, C, H, W] after a history, from noise, by Euler steps along straight paths."""
-        memory = self.net.remember(past)
-        shifts = self.net.shifts(memory, action)
-        candidates = self.net.candidates(past[:, -1], shifts)
+    def plan(self, past: Past, action: Tensor) -> Plan:
+        """What the next frame may be made of, under an action int64 [B]."""
+        memory = self.net.remember(past.frames)
+        shifts = self.net.shifts(memory, action, past.moved)
+        views = [past.canvas.through(shifts[:, k], self.config.margin) for k in range(self.config.moves)]
+        pictures, seen = zip(*views, strict=True)
+        candidates = torch.stack([past.frames[:, -1], *pictures], dim=1)
+        return Plan(memory, shifts, candidates, torch.stack(seen, dim=1))
+
+    def told(self, plan: Plan, action: Tensor, noisy: Tensor, time: Tensor) -> Tensor:
+        """The clean next frame [B, C, H, W] that a noisy one is taken for; time [B]: how noisy it is, in [0, 1]."""
+        return self.net.tell(plan.memory, plan.candidates, plan.shifts, action, noisy, time, plan.seen)
+
+    def draw(self, past: Past, action: Tensor, noise: Tensor, steps: int) -> Past:
+        """The past one frame later: the next frame is drawn from noise [B, C, H, W] by Euler steps along straight
+        paths, and the canvas moves with it."""
+        plan = self.plan(past, action)
         noisy, clean = noise, noise
         for step in range(steps):
             now, later = 1 - step / steps, 1 - (step + 1) / steps
-            time = torch.full((len(past),), now, device=past.device)
-            clean = self.net.tell(memory, candidates, shifts, action, noisy, time)
+            clean = self.told(plan, action, noisy, torch.full((len(noise),), now, device=noise.device))
             noisy = clean + (noisy - clean) * (later / now)
-        return clean
+        frames = torch.cat([past.frames[:, 1:], clean[:, None]], dim=1)
+        return Past(frames, past.canvas.moved(plan.shifts[:, 0]).with_frame(clean), plan.shifts[:, 0])
 
 
 def worst(told: Tensor, truth: Tensor) -> Tensor:
@@ -187,7 +265,7 @@ class WarpFamily:
 
     def least_lengths(self) -> dict[str, int]:
         """Frames that windows need at least, by part."""
-        return {"lam": HISTORY + 1, "dynamics": self.dynamics.history + self.dynamics.ahead}
+        return {"lam": HISTORY + 1, "dynamics": self.dynamics.span + self.dynamics.ahead}
 
     def build(self, spec: WorldSpec) -> WarpWorld:
         """The world that this config describes, untrained."""
@@ -197,7 +275,8 @@ class WarpFamily:
 class WarpWorld(nn.Module):
     """Autoencoder, LAM and dynamics as one playable thing.
 
-    State: `latents` float [B, T, D, rows, columns], the last frames, the present one at the end.
+    State: `latents` float [B, T, D, rows, columns], the last frames, the present one at the end; `canvas` float
+    [B, C + 1, H + 2 M, W + 2 M], what has been seen around it, and where; `moved` [B, 2], how far the picture moved.
     """
 
     def __init__(self, config: WarpFamily, spec: WorldSpec, sampling: Sampling | None = None) -> None:
@@ -241,23 +320,37 @@ class WarpWorld(nn.Module):
             raise ValueError(
                 f"window has {frames.shape[1]} frames but {self.spec.game!r} needs a context of {self.spec.context}"
             )
-        history = self.config.dynamics.history
-        frames = frames[:, -history:]
-        lack = frames[:, :1].expand(-1, history - frames.shape[1], -1, -1, -1)
-        return {"latents": self.tokenizer.encode(torch.cat([lack, frames], dim=1))}
+        config = self.config.dynamics
+        frames = frames[:, -config.span :]
+        moved = torch.zeros(len(frames), 2, device=frames.device)
+        latents = self.tokenizer.encode(frames)
+        seen = self.tokenizer.decode(latents) - 0.5
+        canvas = Canvas.begin(seen[:, 0], config.margin)
+        for at in range(1, frames.shape[1]):
+            moved = displacement(frames[:, at - 1], frames[:, at])
+            canvas = canvas.moved(moved).with_frame(seen[:, at])
+        lack = latents[:, :1].expand(-1, max(0, config.history - latents.shape[1]), -1, -1, -1)
+        latents = torch.cat([lack, latents], dim=1)[:, -config.history :]
+        return {"latents": latents, "canvas": torch.cat(canvas, dim=1), "moved": moved}
 
     @torch.inference_mode()
     def step(self, state: State, action: Tensor, rng: Luck = None) -> State:
         """Dream one frame ahead. action: int64 [B]."""
         latents = state["latents"]
         check_action(action, self.dynamics.actions, len(latents))
-        past = self.tokenizer.decode(latents) - 0.5
-        chance = uniform((len(past), *past.shape[2:]), rng).to(past.device)
+        frames = self.tokenizer.decode(latents) - 0.5
+        chance = uniform((len(frames), *frames.shape[2:]), rng).to(frames.device)
         bell = (2 * chance.clamp(1e-6, 1 - 1e-6) - 1).erfinv() * 2**0.5
         noise = NOISE * self.sampling.temperature * bell
-        drawn = self.dynamics.draw(past, action.to(past.device), noise, self.sampling.steps)
-        present = self.tokenizer.encode((drawn.clamp(-0.5, 0.5) + 0.5)[:, None])
-        return {"latents": torch.cat([latents[:, 1:], present], dim=1)}
+        canvas = Canvas(state["canvas"][:, :-1], state["canvas"][:, -1:])
+        past = Past(frames, canvas, state["moved"])
+        later = self.dynamics.draw(past, action.to(frames.device), noise, self.sampling.steps)
+        present = self.tokenizer.encode(later.frames[:, -1:].clamp(-0.5, 0.5) + 0.5)
+        return {
+            "latents": torch.cat([latents[:, 1:], present], dim=1),
+            "canvas": torch.cat(later.canvas, dim=1),
+            "moved": later.moved,
+        }
 
     @torch.inference_mode()
     def render(self, state: State) -> Tensor:
