@@ -228,7 +228,9 @@ class MotionActionModel(nn.Module):
         expected = self._told(before, None, was, 1)
         alone = error(expected.frames, truth)[:, 0]
         logs = {"free_mse": alone.detach().mean(), "free_cost": surprise(alone.detach()).mean()}
-        untold = (self._pictures(expected, truth)[:, 0] + self.config.follow * missed(expected.shifts[:, 0], now)).mean()
+        untold = (
+            self._pictures(expected, truth)[:, 0] + self.config.follow * missed(expected.shifts[:, 0], now)
+        ).mean()
         if free:
             return untold, logs
         codes = torch.arange(config.codes, device=seen.device).repeat(len(seen))

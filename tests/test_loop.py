@@ -310,3 +310,29 @@ def test_numbers_below_one_are_refused(name: str) -> None:
 def test_bad_optimisers_say_why(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
         OptimConfig(**wrong)
+
+
+def test_time_may_decide_how_long_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that goes on by a second each time it is read: a quarter of a minute is fifteen looks at it."""
+    now = iter(range(1000, 2000))
+    monkeypatch.setattr(loop.time, "monotonic", lambda: float(next(now)))
+    seen: list[float] = []
+    part = part_of(fresh())
+
+    def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        seen.append(progress)
+        return part.loss(rng, progress)
+
+    run = Run(tmp_path / "run", {"a": 1})
+    train_part(replace(part, loss=loss), replace(CONFIG, minutes=0.25, keep_every=5), run, 0)
+    assert seen == pytest.approx([step / 15 for step in range(1, 1 + len(seen))], abs=0.2)
+    assert all(one < other for one, other in pairwise(seen))
+    assert 0.8 < seen[-1] < 1
+    reports = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert reports[-1]["step"] == len(seen)
+    assert run.load_resume("net") is not None
+    before = len(seen)
+    train_part(replace(part, loss=loss), replace(CONFIG, minutes=0.25), Run(tmp_path / "run", {"a": 1}, resume=True), 0)
+    assert seen[before] > 0.3  # what was spent before counts
+    with pytest.raises(ValueError, match="minutes must be 0 or more, found -1"):
+        replace(CONFIG, minutes=-1.0)

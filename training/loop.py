@@ -31,8 +31,9 @@ FEW, PATIENCE = 0.2, 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoopConfig:
-    """steps: optimiser steps; batch: windows a step; length: frames a window, T; report_every and
-    keep_every: steps between reports and between resume checkpoints; balance: which windows, see balance.py."""
+    """steps: optimiser steps; minutes: 0, or how long to train instead, with a schedule that follows the clock; batch:
+    windows a step; length: frames a window, T; report_every and keep_every: steps between reports and between resume
+    checkpoints; balance: which windows, see balance.py."""
 
     steps: int = 1000
     batch: int = 32
@@ -41,11 +42,14 @@ class LoopConfig:
     keep_every: int = 100
     optim: OptimConfig = field(default_factory=OptimConfig)
     balance: Balance = "none"
+    minutes: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "length", "report_every", "keep_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, found {getattr(self, name)}")
+        if self.minutes < 0:
+            raise ValueError(f"minutes must be 0 or more, found {self.minutes}")
         if self.balance not in get_args(Balance):
             raise ValueError(f"balance must be one of {', '.join(get_args(Balance))}, found {self.balance!r}")
 
@@ -78,38 +82,42 @@ class Interrupted(KeyboardInterrupt):
 def train_part(part: Part, config: LoopConfig, run: Run, seed: int, autocast: bool = False) -> nn.Module:
     """Train one part to the end and return it with its averaged weights.
 
-    Picks up where the run's resume checkpoint stands, bit for bit on the CPU. Raises NotFinite at the
-    first loss that is not finite, or when gradients stay so, leaving the last good checkpoint.
+    Picks up where the run's resume checkpoint stands, bit for bit on the CPU unless the clock decides. Raises
+    NotFinite at the first loss that is not finite, or when gradients stay so, leaving the last good checkpoint.
     """
     optimiser, average = Optimiser(part.module, config.optim), Average(part.module, config.optim.average)
     meter, use = _Meter(), _Use(part)
-    rng, first = _begin(part, optimiser, average, meter, run, seed)
+    rng, first, spent = _begin(part, optimiser, average, meter, run, seed)
+    clock, step = _Clock(config, spent), first
     part.module.train()
-    bar = tqdm(total=config.steps, initial=first, desc=part.name, unit="step", smoothing=0.05, mininterval=1.0)
+    total = None if config.minutes else config.steps
+    bar = tqdm(total=total, initial=first, desc=part.name, unit="step", smoothing=0.05, mininterval=1.0)
     try:
-        for step in range(first, config.steps):
-            logs = _one_step(part, optimiser, config, rng, step, autocast, run, meter)
+        progress = clock.progress(step)
+        while progress < 1:
+            logs = _one_step(part, optimiser, config, rng, step, progress, autocast, run, meter)
             average.follow(part.module, step)
             meter.add(logs)
             if meter.skipped == MOST_SKIPPED:
                 raise _not_finite("gradient", part, config, run, meter, step, logs["gradient"])
             bar.update()
-            if (step + 1) % config.report_every == 0 or step + 1 == config.steps:
+            step, progress = step + 1, clock.progress(step + 1)
+            if step % config.report_every == 0 or progress >= 1:
                 values = meter.take()
-                run.report(part.name, step + 1, values)
+                run.report(part.name, step, values)
                 use.saw(values)
                 bar.set_postfix({key: f"{value:.3g}" for key, value in list(values.items())[:4]})
-            if (step + 1) % config.keep_every == 0 and step + 1 < config.steps:
-                _keep(part, optimiser, average, meter, run, rng, step + 1)
-                _picture(part, average, run, step + 1)
+            if step % config.keep_every == 0 and progress < 1:
+                _keep(part, optimiser, average, meter, run, rng, step, clock.spent())
+                _picture(part, average, run, step)
                 if part.kept is not None:
-                    part.kept(average.module, step + 1)
+                    part.kept(average.module, step)
     except KeyboardInterrupt as error:
         _keep_interrupted(part, run)
         raise Interrupted(f"stopped; go on with --resume --run {run.folder}") from error
     finally:
         bar.close()
-    _picture(part, average, run, config.steps)
+    _picture(part, average, run, step)
     part.module.load_state_dict(average.module.state_dict())
     part.module.eval()
     return part.module
@@ -117,28 +125,35 @@ def train_part(part: Part, config: LoopConfig, run: Run, seed: int, autocast: bo
 
 def _begin(
     part: Part, optimiser: Optimiser, average: Average, meter: _Meter, run: Run, seed: int
-) -> tuple[np.random.Generator, int]:
+) -> tuple[np.random.Generator, int, float]:
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     kept = run.load_resume(part.name)
-    step = 0
+    step, spent = 0, 0.0
     if kept is not None:
         try:
             part.module.load_state_dict(kept["module"])
             average.module.load_state_dict(kept["average"])
             optimiser.load_state_dict(kept["optimiser"])
             set_random_state(rng, kept["random"])
-            step = int(kept["step"])
+            step, spent = int(kept["step"]), float(kept.get("spent", 0.0))
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             path = run.resume_path(part.name)
             raise ValueError(f"{path} does not fit the config of this run; delete it to restart {part.name}") from error
         meter.load(kept.get("meter", {}))
     run.forget_after(part.name, step)
-    return rng, step
+    return rng, step, spent
 
 
 def _keep(
-    part: Part, optimiser: Optimiser, average: Average, meter: _Meter, run: Run, rng: np.random.Generator, step: int
+    part: Part,
+    optimiser: Optimiser,
+    average: Average,
+    meter: _Meter,
+    run: Run,
+    rng: np.random.Generator,
+    step: int,
+    spent: float,
 ) -> None:
     run.save_resume(
         part.name,
@@ -149,6 +164,7 @@ def _keep(
             "random": random_state(rng),
             "meter": meter.state(),
             "step": step,
+            "spent": spent,
         },
     )
 
@@ -165,6 +181,7 @@ def _one_step(
     config: LoopConfig,
     rng: np.random.Generator,
     step: int,
+    progress: float,
     autocast: bool,
     run: Run,
     meter: _Meter,
@@ -172,12 +189,13 @@ def _one_step(
     device = next(part.module.parameters()).device.type
     context: Any = torch.autocast(device, torch.bfloat16) if autocast else contextlib.nullcontext()
     with context:
-        loss, logs = part.loss(rng, step / config.steps)
+        loss, logs = part.loss(rng, progress)
     value = loss.item()
     if not math.isfinite(value):
         raise _not_finite("loss", part, config, run, meter, step, value)
     torch.autograd.backward(loss)
-    norm = optimiser.step(config.optim.rate(step, config.steps))
+    steps = round(step / progress) if config.minutes and progress else config.steps
+    norm = optimiser.step(config.optim.rate(step, steps))
     return {"loss": value, **{key: float(log) for key, log in logs.items()}, "gradient": norm}
 
 
@@ -201,6 +219,21 @@ def _picture(part: Part, average: Average, run: Run, step: int) -> None:
     picture = part.preview(average.module) if part.preview else None
     if picture is not None:
         run.preview(f"{part.name}-{step:06d}", picture)
+
+
+class _Clock:
+    """How far training is, by its steps or by the time it has taken, of which `spent` seconds were before."""
+
+    def __init__(self, config: LoopConfig, spent: float) -> None:
+        self._config, self._since = config, time.monotonic() - spent
+
+    def spent(self) -> float:
+        """Seconds of training so far."""
+        return time.monotonic() - self._since
+
+    def progress(self, step: int) -> float:
+        """Share of training that is done before `step`; 1 or more: all of it."""
+        return self.spent() / (60 * self._config.minutes) if self._config.minutes else step / self._config.steps
 
 
 class _Meter:

@@ -20,9 +20,8 @@ At play as many tokens are fixed in one pass as are jointly sure by their entrop
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import cast
 
 import torch
@@ -32,10 +31,11 @@ from torch import Tensor, nn
 from models.blocks import KeysValues, Past, STBlock, shifted
 from models.dynamics.config import MaskGITConfig
 from models.dynamics.context import Memory, erased, mendable, swapped
+from models.dynamics.token_world import TokenWorld
 from models.latent_actions import LatentActionConfig, LatentActionModel
 from models.sampling import sample, surest
-from models.tokenizer import Size, Tokenizer, TokenizerConfig
-from models.world import Luck, Sampling, State, Window, WorldSpec, check_action, uniform
+from models.tokenizer import Size, TokenizerConfig
+from models.world import Luck, Sampling, State, WorldSpec, check_action, uniform
 
 
 class MaskGIT(nn.Module):
@@ -261,23 +261,16 @@ class MaskGITFamily:
         return MaskGITWorld(self, spec)
 
 
-class MaskGITWorld(nn.Module):
-    """Tokenizer, LAM and dynamics as one playable thing.
-
-    State: `grid` int64 [B, N], the present, and `earlier`, the frame before it; `history` int64 [B, R, N], the
-    frames that its decoding depends on; `keys`, `values` float [B, blocks, N, heads, T, D] and `filled`
-    int64 [B], what the frames before the present one offer to attention; `entropy` float [B, N].
-    """
+class MaskGITWorld(TokenWorld):
+    """The state holds `earlier`, the frame before the present one, too."""
 
     def __init__(self, config: MaskGITFamily, spec: WorldSpec, sampling: Sampling | None = None) -> None:
-        super().__init__()
-        codes = config.latent_actions.codes
-        self.config, self.sampling = config, sampling or Sampling()
-        self.spec = spec if spec.actions else replace(spec, actions=tuple(f"latent {code}" for code in range(codes)))
-        self.tokenizer: Tokenizer = config.tokenizer.build(spec)
-        self.latent_actions = self._fresh_latent_actions()
-        self.dynamics = self.fresh_dynamics()
+        super().__init__(config, spec, sampling or Sampling())
         self._table: Tensor | None = None
+
+    def fresh_latent_actions(self) -> LatentActionModel:
+        """An untrained LAM over the present tokenizer."""
+        return LatentActionModel(self.config.latent_actions, self.spec, self.tokenizer)
 
     def fresh_dynamics(self) -> MaskGIT:
         """Untrained dynamics over the present tokenizer."""
@@ -289,62 +282,23 @@ class MaskGITWorld(nn.Module):
 
         Where its vocabulary became another one, the other parts start anew.
         """
-        device = self.dynamics.place.device
-        if self.tokenizer.config != self.config.tokenizer:
-            self.config = replace(self.config, tokenizer=self.tokenizer.config)
-            self.latent_actions = self._fresh_latent_actions().to(device)
-            self.dynamics = self.fresh_dynamics().to(device)
-        features = self.tokenizer.features()
-        self.latent_actions.features = self.dynamics.features = features.to(device)
-        self.forget()
+        super().link()
+        self.latent_actions.features = self.dynamics.features = self.tokenizer.features().to(self._device())
 
     def forget(self) -> None:
         """Drop the token table; the dynamics' weights are others now."""
         self._table = None
-
-    def _fresh_latent_actions(self) -> LatentActionModel:
-        return LatentActionModel(self.config.latent_actions, self.spec, self.tokenizer)
-
-    def with_spec(self, spec: WorldSpec) -> MaskGITWorld:
-        """The same weights under another spec, for example one with a measured action table."""
-        other = copy.copy(self)
-        other.spec = spec
-        return other
-
-    def with_sampling(self, sampling: Sampling) -> MaskGITWorld:
-        """The same weights under other dials; the state stays valid."""
-        other = copy.copy(self)
-        other.sampling = sampling
-        return other
-
-    @torch.inference_mode()
-    def reset(self, window: Window, rng: torch.Generator | None = None) -> State:
-        """Remember the frames of a window; codes are read off the frames where none are given."""
-        frames = window.frames.to(self.dynamics.place.device)
-        if frames.shape[1] < self.spec.context:
-            raise ValueError(
-                f"window has {frames.shape[1]} frames but {self.spec.game!r} needs a context of {self.spec.context}"
-            )
-        actions = window.actions
-        if actions is None:
-            actions = self.infer_actions(frames)
-        tokens = self.tokenizer.encode(frames)  # [B, T, N]
-        memory = self.dynamics.remember(tokens, actions.to(frames.device), self.table())
-        history = self.tokenizer.reach
-        pad = tokens[:, :1].expand(-1, max(0, history - tokens.shape[1]), -1)
-        return {
-            "grid": tokens[:, -1],
-            "earlier": tokens[:, max(0, tokens.shape[1] - 2)],
-            "history": torch.cat([pad, tokens], dim=1)[:, -history:],
-            **memory._asdict(),
-            "entropy": torch.zeros(tokens[:, -1].shape, device=frames.device),
-        }
 
     def table(self) -> Tensor:
         """The dynamics' token table, made once."""
         if self._table is None or self.training:
             self._table = self.dynamics.table()
         return self._table
+
+    def remember(self, tokens: Tensor, actions: Tensor) -> Memory:
+        """What attention may look back at from the last of frames [B, T, N]; actions: [B, T-1] between them."""
+        memory: Memory = self.dynamics.remember(tokens, actions, self.table())
+        return memory
 
     @torch.inference_mode()
     def step(self, state: State, action: Tensor, rng: Luck = None) -> State:
@@ -356,35 +310,4 @@ class MaskGITWorld(nn.Module):
         memory, table = Memory(state["keys"], state["values"], state["filled"]), self.table()
         known, memory = self.dynamics.advance(grid, state["earlier"], action, memory, table)
         drawn, entropy = self.dynamics.draw(known, grid, action, table, self.sampling.temperature, chance)
-        return {
-            "grid": drawn,
-            "earlier": grid,
-            "history": torch.cat([state["history"][:, 1:], drawn[:, None]], dim=1),
-            **memory._asdict(),
-            "entropy": entropy,
-        }
-
-    @torch.inference_mode()
-    def render(self, state: State) -> Tensor:
-        """uint8 [B, C, H, W], the present frame decoded together with the frames it depends on."""
-        return self.tokenizer.decode(state["history"])[:, -1]
-
-    @torch.inference_mode()
-    def infer_actions(self, frames: Tensor) -> Tensor:
-        """uint8 [B, T, C, H, W] → codes int64 [B, T-1]."""
-        return self.latent_actions.infer(frames.to(self.dynamics.place.device))
-
-    @torch.inference_mode()
-    def code_gain(self, frames: Tensor) -> dict[str, float]:
-        """uint8 [B, T, C, H, W] → what the codes are worth to the LAM's own decoder."""
-        frames = frames.to(self.dynamics.place.device)
-        return self.latent_actions.gain(frames, self.tokenizer.encode(frames))
-
-    @torch.inference_mode()
-    def reconstruct(self, frames: Tensor) -> Tensor:
-        """uint8 [B, T, C, H, W] → the same through the tokens."""
-        return self.tokenizer.reconstruct(frames.to(self.dynamics.place.device))
-
-    def uncertainty(self, state: State) -> Tensor:
-        """Entropy in nats of each token when it was drawn: [B, rows, columns]."""
-        return state["entropy"].reshape(-1, *self.tokenizer.grid)
+        return self.gone_on(state, drawn, entropy, memory)

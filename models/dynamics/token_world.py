@@ -1,0 +1,137 @@
+"""What all worlds of tokens share: tokenizer, LAM and dynamics as one playable thing, whatever the dynamics are."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from models.dynamics.context import Memory
+from models.tokenizer import Tokenizer
+from models.world import Sampling, State, Window, WorldSpec
+
+
+class TokenWorld(nn.Module):
+    """Tokenizer, LAM and dynamics. A family says how the last two are made, how a dream begins and how it goes on.
+
+    State: `grid` int64 [B, N], the present; `history` int64 [B, R, N], the frames that its decoding depends on; `keys`,
+    `values` float [B, blocks, N, heads, T, D] and `filled` int64 [B], what earlier frames offer to attention;
+    `entropy` float [B, N], in nats, at which each token was drawn; and what a family adds.
+    """
+
+    latent_actions: Any
+    dynamics: Any
+
+    def __init__(self, config: Any, spec: WorldSpec, sampling: Sampling) -> None:
+        super().__init__()
+        codes = config.latent_actions.codes
+        self.config, self.sampling = config, sampling
+        self.spec = spec if spec.actions else replace(spec, actions=tuple(f"latent {code}" for code in range(codes)))
+        self.tokenizer: Tokenizer = config.tokenizer.build(spec)
+        self.latent_actions = self.fresh_latent_actions()
+        self.dynamics = self.fresh_dynamics()
+
+    def fresh_latent_actions(self) -> nn.Module:
+        """An untrained LAM over the present tokenizer."""
+        raise TypeError(f"{type(self).__name__} does not say what its LAM is")
+
+    def fresh_dynamics(self) -> nn.Module:
+        """Untrained dynamics over the present tokenizer."""
+        raise TypeError(f"{type(self).__name__} does not say what its dynamics are")
+
+    def remember(self, tokens: Tensor, actions: Tensor) -> Memory:
+        """What attention may look back at when frames [B, T, N] are known and the actions [B, T-1] between them."""
+        raise TypeError(f"{type(self).__name__} does not remember")
+
+    def link(self) -> None:
+        """Tell the other parts what the tokens look like now. To be called when the tokenizer changed.
+
+        Where its vocabulary became another one, the other parts start anew.
+        """
+        if self.tokenizer.config != self.config.tokenizer:
+            device = next(self.dynamics.parameters()).device
+            self.config = replace(self.config, tokenizer=self.tokenizer.config)
+            self.latent_actions = self.fresh_latent_actions().to(device)
+            self.dynamics = self.fresh_dynamics().to(device)
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop what was computed from the dynamics' weights; they are others now."""
+
+    def with_spec(self, spec: WorldSpec) -> Self:
+        """The same weights under another spec, for example one with a measured action table."""
+        other = copy.copy(self)
+        other.spec = spec
+        return other
+
+    def with_sampling(self, sampling: Sampling) -> Self:
+        """The same weights under other dials; the state stays valid."""
+        other = copy.copy(self)
+        other.sampling = sampling
+        return other
+
+    @torch.inference_mode()
+    def reset(self, window: Window, rng: torch.Generator | None = None) -> State:
+        """Remember the frames of a window; codes are read off the frames where none are given."""
+        frames = window.frames.to(self._device())
+        if frames.shape[1] < self.spec.context:
+            raise ValueError(
+                f"window has {frames.shape[1]} frames but {self.spec.game!r} needs a context of {self.spec.context}"
+            )
+        actions = window.actions
+        if actions is None:
+            actions = self.infer_actions(frames)
+        tokens = self.tokenizer.encode(frames)  # [B, T, N]
+        memory = self.remember(tokens, actions.to(frames.device))
+        history = self.tokenizer.reach
+        pad = tokens[:, :1].expand(-1, max(0, history - tokens.shape[1]), -1)
+        return {
+            "grid": tokens[:, -1],
+            "earlier": tokens[:, max(0, tokens.shape[1] - 2)],
+            "history": torch.cat([pad, tokens], dim=1)[:, -history:],
+            **memory._asdict(),
+            "entropy": torch.zeros(tokens[:, -1].shape, device=frames.device),
+        }
+
+    def gone_on(self, state: State, drawn: Tensor, entropy: Tensor, memory: Memory) -> State:
+        """The state one frame later, whose tokens are `drawn` [B, N] at `entropy` [B, N]."""
+        return {
+            "grid": drawn,
+            "earlier": state["grid"],
+            "history": torch.cat([state["history"][:, 1:], drawn[:, None]], dim=1),
+            **memory._asdict(),
+            "entropy": entropy,
+        }
+
+    @torch.inference_mode()
+    def render(self, state: State) -> Tensor:
+        """uint8 [B, C, H, W], the present frame decoded together with the frames it depends on."""
+        return self.tokenizer.decode(state["history"])[:, -1]
+
+    @torch.inference_mode()
+    def infer_actions(self, frames: Tensor) -> Tensor:
+        """uint8 [B, T, C, H, W] → codes int64 [B, T-1]."""
+        found: Tensor = self.latent_actions.infer(frames.to(self._device()))
+        return found
+
+    @torch.inference_mode()
+    def code_gain(self, frames: Tensor) -> dict[str, float]:
+        """uint8 [B, T, C, H, W] → what the codes are worth to the LAM's own decoder."""
+        frames = frames.to(self._device())
+        found: dict[str, float] = self.latent_actions.gain(frames, self.tokenizer.encode(frames))
+        return found
+
+    @torch.inference_mode()
+    def reconstruct(self, frames: Tensor) -> Tensor:
+        """uint8 [B, T, C, H, W] → the same through the tokens."""
+        return self.tokenizer.reconstruct(frames.to(self._device()))
+
+    def uncertainty(self, state: State) -> Tensor:
+        """Entropy in nats of each token when it was drawn: [B, rows, columns]."""
+        return state["entropy"].reshape(-1, *self.tokenizer.grid)
+
+    def _device(self) -> torch.device:
+        return next(self.dynamics.parameters()).device
