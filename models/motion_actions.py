@@ -232,7 +232,7 @@ class MotionActionModel(nn.Module):
             self._pictures(expected, truth)[:, 0] + self.config.follow * missed(expected.shifts[:, 0], now)
         ).mean()
         if free:
-            return untold, logs
+            return untold.mean(), logs
         codes = torch.arange(config.codes, device=seen.device).repeat(len(seen))
         told = self._told(before, codes, was, config.codes)
         each = error(told.frames, truth)  # [B, A]
@@ -255,7 +255,7 @@ class MotionActionModel(nn.Module):
             "sure": share.detach().amax(-1).mean(),
             "perplexity": torch.tensor(perplexity(torch.bincount(code, minlength=config.codes))),
         }
-        return (share * cost).sum(1).mean() + untold + read, logs
+        return (share * cost).sum(1).mean() + untold.mean() + read, logs
 
     def _pictures(self, told: Told, truth: Tensor) -> Tensor:
         """What it costs to have told these pictures of frames [B, 1, C, H, W]: [B, K]."""

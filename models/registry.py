@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from models.dynamics.genie import GenieFamily
 from models.dynamics.maskgit import MaskGITFamily
 from models.dynamics.warp import WarpFamily
 
 FAMILIES: dict[str, Callable[..., Any]] = {
+    "genie": GenieFamily,
     "maskgit": MaskGITFamily,
     "warp": WarpFamily,
 }

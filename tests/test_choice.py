@@ -33,7 +33,7 @@ def test_a_single_episode_is_compared_with_itself(tmp_path: Path) -> None:
     assert fitting_preset(Windows(open_datasets((tmp_path,)), "all"))[0] == "maskgit"
 
 
-@pytest.mark.parametrize(("part", "length", "right"), [("lam", 4, 3), ("dynamics", 20, 6), ("dynamics", 5, 6)])
+@pytest.mark.parametrize(("part", "length", "right"), [("lam", 4, 3), ("dynamics", 20, 7), ("dynamics", 5, 7)])
 def test_windows_that_do_not_fit_are_refused_before_anything_is_trained(
     tmp_path: Path, part: str, length: int, right: int
 ) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from models.checkpoint import load_world, save_world
 from models.displacement import displacement
+from models.dynamics.genie import GenieFamily
 from models.dynamics.maskgit import MaskGITFamily
 from models.dynamics.warp import WarpFamily
 from models.registry import FAMILIES, family
@@ -51,7 +53,7 @@ def _maskgit() -> MaskGITFamily:
     )
 
 
-def _maskgit_losses(world: Any, window: Window) -> Iterator[tuple[str, nn.Module, Tensor]]:
+def _tokens_losses(world: Any, window: Window) -> Iterator[tuple[str, nn.Module, Tensor]]:
     learned = replace(world.config.tokenizer, kind="vq").build(world.spec)
     yield "tokenizer", learned, learned.loss(window)[0]
     world.tokenizer.fit(iter(window.frames))
@@ -63,15 +65,25 @@ def _maskgit_losses(world: Any, window: Window) -> Iterator[tuple[str, nn.Module
         yield "dynamics", world.dynamics, world.dynamics.loss(tokens, window.actions, progress)[0]
 
 
-def _maskgit_learn(world: Any) -> None:
+def _genie() -> GenieFamily:
+    tiny = GenieFamily.sized("tiny")
+    return replace(
+        tiny,
+        tokenizer=replace(tiny.tokenizer, kind="patch", patch=block_play.PATCH, codes=64),
+        latent_actions=replace(tiny.latent_actions, codes=3, patch=block_play.PATCH),
+        dynamics=replace(tiny.dynamics, temperature=1.0),
+    )
+
+
+def _tokens_learn(world: Any, steps: int = 260) -> None:
     window, _ = block_play.play(64, 10, seed=1)
     world.tokenizer.fit(iter(window.frames))
     world.link()
     tokens = world.tokenizer.encode(window.frames)
     adam = torch.optim.Adam(world.dynamics.parameters(), lr=5e-3)
-    for step in range(260):
+    for step in range(steps):
         for group in adam.param_groups:
-            group["lr"] = 5e-3 * min(1.0, 2 * (1 - step / 260))
+            group["lr"] = 5e-3 * min(1.0, 2 * (1 - step / steps))
         rows = torch.randint(0, 64, (8,))
         loss, _ = world.dynamics.loss(tokens[rows], window.actions[rows])
         adam.zero_grad()
@@ -121,7 +133,8 @@ def _warp_learn(world: Any) -> None:
 
 
 TINY = {
-    "maskgit": Tiny(config=_maskgit, losses=_maskgit_losses, learn=_maskgit_learn),
+    "genie": Tiny(config=_genie, losses=_tokens_losses, learn=partial(_tokens_learn, steps=600)),
+    "maskgit": Tiny(config=_maskgit, losses=_tokens_losses, learn=_tokens_learn),
     "warp": Tiny(config=_warp, losses=_warp_losses, learn=_warp_learn),
 }
 EVERY = pytest.mark.parametrize("name", sorted(FAMILIES))

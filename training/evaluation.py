@@ -48,6 +48,7 @@ from training.rollouts import (
     start_state,
 )
 from training.two_sample import FOLDS, two_sample
+from training.two_sample import HORIZONS as JUDGED_AFTER
 
 FORMAT = 1
 CLUSTER = 50
@@ -68,7 +69,7 @@ class MeasuresCodeGain(Protocol):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationOptions:
     """How much to measure. clips: roll-outs; gain_clips: single steps for the code gain; most_frames: of the tokenizer;
-    judged: clips a horizon of the two-sample test, 0 for none.
+    judged: clips a horizon of the two-sample test, 0 for none; judged_after: its horizons.
 
     history: frames of the past a code may see; strips: folder for contact sheets; folder: the
     world's own, for its size on disk.
@@ -79,6 +80,7 @@ class EvaluationOptions:
     dreams: int = 20
     dream_frames: int = 1000
     judged: int = 64
+    judged_after: tuple[int, ...] = JUDGED_AFTER
     speed_frames: int = 600
     most_frames: int = 8000
     horizons: tuple[int, ...] = HORIZONS
@@ -140,7 +142,7 @@ def evaluate(
         real = real_stretches(dataset, eyes, codes)
         card["dreams"] = dream_section(dreamed, real, probe, table, seed=seed)
         if options.judged:
-            told = two_sample(world, dataset, clips=options.judged, seed=seed, say=say)
+            told = two_sample(world, dataset, clips=options.judged, horizons=options.judged_after, seed=seed, say=say)
             if told["world"]:
                 card["two_sample"] = told
             else:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from models.dynamics.config import MaskGITConfig
+from models.dynamics.genie import GenieFamily
 from models.dynamics.maskgit import MaskGITFamily
 from models.dynamics.warp import WarpConfig, WarpFamily
 from models.latent_actions import LatentActionConfig
@@ -16,6 +17,7 @@ from training.loop import LoopConfig
 from training.optim import OptimConfig
 
 PATCHES = range(16, 3, -1)
+Family = MaskGITFamily | WarpFamily | GenieFamily
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,12 +30,13 @@ class Experiment:
     across: share of the dynamics' windows in which a game ends and the next one begins. Recordings stop where
     a game is over; a dream does not, and without these it would go on into what no game ever shows.
     weights: how often windows come from each data set, in their order; none: each by its size.
+    shares: of the time, for tokenizer, LAM and dynamics, where time decides how long each trains.
     augment: what is done to the frames that a learned tokenizer trains on. The other parts see tokens of frames as
     they are.
     """
 
     game: str
-    family: MaskGITFamily | WarpFamily = field(default_factory=MaskGITFamily)
+    family: Family = field(default_factory=MaskGITFamily)
     tokenizer: LoopConfig = field(default_factory=LoopConfig)
     lam: LoopConfig = field(default_factory=LoopConfig)
     dynamics: LoopConfig = field(default_factory=LoopConfig)
@@ -41,11 +44,22 @@ class Experiment:
     lam_behaviours: tuple[str, ...] = ("random",)
     across: float = 0.05
     weights: tuple[float, ...] = ()
+    shares: tuple[float, float, float] = (0.0, 0.2, 0.8)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
         if not 0 <= self.across <= 1:
             raise ValueError(f"across must be in [0, 1], found {self.across}")
+        if len(self.shares) != 3 or min(self.shares) < 0 or not 0.99 < sum(self.shares) < 1.01:
+            raise ValueError(f"shares must be three numbers from 0 that add up to 1, found {self.shares}")
+
+    def within(self, minutes: float) -> Experiment:
+        """The same, trained for so many minutes, whatever its steps are."""
+        parts = {
+            name: replace(getattr(self, name), minutes=minutes * share)
+            for name, share in zip(("tokenizer", "lam", "dynamics"), self.shares, strict=True)
+        }
+        return replace(self, **parts)
 
 
 def best_patch(height: int, width: int) -> tuple[int, int]:
@@ -85,6 +99,7 @@ def warp(game: str, height: int, width: int, size: Size = "small") -> Experiment
         lam=LoopConfig(steps=1500, batch=48, length=3, optim=OptimConfig(lr=2e-3, average=0.99)),
         dynamics=LoopConfig(steps=3000, batch=32, length=length, optim=OptimConfig(lr=2e-3, decay=0.6)),
         lam_behaviours=("random", "sticky", "scripted"),
+        shares=(0.0, 0.3, 0.7),
     )
 
 
@@ -93,14 +108,16 @@ def _span(dynamics: WarpConfig) -> int:
     return dynamics.span + dynamics.ahead
 
 
-def further(game: str, family: MaskGITFamily | WarpFamily) -> Experiment:
+def further(game: str, family: Family) -> Experiment:
     """The default for dynamics that go on learning: faults in the context from the first step on, and a
     learning rate that only falls."""
     if isinstance(family, WarpFamily):
         batch, length = 32, _span(family.dynamics)
     else:
         batch, length = 16, 16
-    dynamics: Any = replace(family.dynamics, own_from=0.0)
+    dynamics: Any = family.dynamics
+    if not isinstance(family, GenieFamily):  # which sees no faults at all
+        dynamics = replace(dynamics, own_from=0.0)
     return Experiment(
         game=game,
         family=replace(family, dynamics=dynamics),
@@ -120,6 +137,52 @@ def maskgit_fsq(game: str, height: int, width: int, size: Size = "small") -> Exp
     return _with_tokenizer(maskgit(game, height, width, size), replace(TokenizerConfig.sized(size), kind="fsq"))
 
 
+def genie(game: str, height: int, width: int, size: Size = "small") -> Experiment:
+    """Genie as in the paper, at this size: VQ tokenizer, LAM on pixels with VQ, MaskGIT over whole windows."""
+    return _genie(game, height, width, size, GenieFamily.sized(size))
+
+
+def tinyworlds(game: str, height: int, width: int, size: Size = "small") -> Experiment:
+    """As TinyWorlds has it: FSQ for the tokens, three signs for the actions, MaskGIT at temperature 1."""
+    family = GenieFamily.sized(size)
+    family = replace(
+        family,
+        tokenizer=replace(family.tokenizer, kind="fsq", levels=(4, 4, 4, 4, 4)),
+        latent_actions=replace(family.latent_actions, kind="signs"),
+        dynamics=replace(family.dynamics, temperature=1.0),
+    )
+    return _genie(game, height, width, size, family)
+
+
+def _genie(game: str, height: int, width: int, size: Size, family: GenieFamily) -> Experiment:
+    patch = best_patch(height, width)
+    family = replace(
+        family,
+        tokenizer=replace(family.tokenizer, patch=patch),
+        latent_actions=replace(family.latent_actions, patch=patch),
+    )
+    shares = (0.35, 0.2, 0.45)
+    if size == "tiny":
+        short = LoopConfig(steps=20, batch=4, length=6, report_every=5, keep_every=10, optim=OptimConfig(warmup=5))
+        return Experiment(game=game, family=family, tokenizer=short, lam=short, dynamics=short, shares=shares)
+    return Experiment(
+        game=game,
+        family=family,
+        tokenizer=LoopConfig(steps=4000, batch=16, length=4, optim=OptimConfig(lr=1e-3)),
+        lam=LoopConfig(steps=1500, batch=16, length=8, optim=OptimConfig(lr=1e-3)),
+        dynamics=LoopConfig(steps=3100, batch=16, length=16, optim=OptimConfig(lr=1e-3)),
+        shares=shares,
+        across=0.0,
+    )
+
+
+def one_pass(game: str, height: int, width: int, size: Size = "small") -> Experiment:
+    """Our tokens and codes, but all tokens of a frame drawn at once, each for itself."""
+    base = maskgit(game, height, width, size)
+    assert isinstance(base.family, MaskGITFamily), "a preset with tokens"
+    return replace(base, family=replace(base.family, dynamics=replace(base.family.dynamics, whole=1.0, passes=1)))
+
+
 def _with_tokenizer(base: Experiment, tokenizer: TokenizerConfig) -> Experiment:
     assert isinstance(base.family, MaskGITFamily), "a preset with tokens"
     patch = base.family.tokenizer.patch
@@ -130,7 +193,10 @@ PRESETS: dict[str, Callable[..., Experiment]] = {
     "maskgit": maskgit,
     "maskgit-vq": maskgit_vq,
     "maskgit-fsq": maskgit_fsq,
+    "one-pass": one_pass,
     "warp": warp,
+    "genie": genie,
+    "tinyworlds": tinyworlds,
 }
 
 

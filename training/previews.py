@@ -12,6 +12,7 @@ from models.displacement import displacement
 from models.frames import to_float, to_uint8
 from models.latent_actions import LatentActionModel
 from models.motion_actions import HISTORY, MotionActionModel
+from models.pixel_actions import PixelActionModel
 from models.tokenizer import Tokenizer
 from models.world import Window
 from training.snapshots import Learned, with_dynamics
@@ -53,6 +54,14 @@ def code_sheet(lam: LatentActionModel, tokenizer: Tokenizer, windows: Windows) -
             nexts.append(tokenizer.decode(torch.cat([clip, likeliest[None]])[None])[0, -1])
         rows.append(torch.stack([frames[-1], *nexts]))
     return sheet(torch.stack(rows))
+
+
+@torch.inference_mode()
+def pixel_code_sheet(lam: PixelActionModel, windows: Windows) -> Tensor:
+    """One row a clip: the last frame, then the next frame under every code."""
+    frames = held_out_window(windows, lam.config.reach).frames
+    nexts = [lam.next_frame(frames, torch.full((len(frames),), code)) for code in range(lam.config.codes)]
+    return sheet(torch.stack([frames[:, -1], *nexts], dim=1))
 
 
 @torch.inference_mode()

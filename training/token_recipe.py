@@ -6,14 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.dynamics.maskgit import MaskGIT, MaskGITWorld
+from models.dynamics.token_world import TokenWorld
 from models.latent_actions import LatentActionModel
+from models.pixel_actions import PixelActionModel
 from models.tokenizer import PatchTokenizer
 from models.world import Window
 from training.augment import augmented
 from training.loop import Part
 from training.pipeline import Pipeline
-from training.previews import code_sheet, dream_sheet, reconstruction_sheet
+from training.previews import code_sheet, dream_sheet, pixel_code_sheet, reconstruction_sheet
 from training.token_cache import TokenCache, read_codes, tokenize
 from training.windows import Windows
 
@@ -52,6 +53,8 @@ def train_lam(pipeline: Pipeline) -> None:
         return lam.loss(window.frames.to(pipeline.device), tokens.to(pipeline.device), progress)
 
     def preview(module: nn.Module) -> Tensor:
+        if isinstance(module, PixelActionModel):
+            return pixel_code_sheet(module, pipeline.data.held_out)
         assert isinstance(module, LatentActionModel)
         return code_sheet(module, world.tokenizer, pipeline.data.held_out)
 
@@ -77,14 +80,13 @@ def train_dynamics(pipeline: Pipeline) -> None:
         return dynamics.loss(tokens.to(pipeline.device), codes.to(pipeline.device), progress)
 
     def preview(module: nn.Module) -> Tensor:
-        assert isinstance(module, MaskGIT)
         return dream_sheet(world, module, pipeline.data.held_out)
 
     pipeline.fit_dynamics(Part("dynamics", dynamics, loss, preview), config, cache)
 
 
-def _world(pipeline: Pipeline) -> MaskGITWorld:
-    assert isinstance(pipeline.world, MaskGITWorld), "the family decides the recipe"
+def _world(pipeline: Pipeline) -> TokenWorld:
+    assert isinstance(pipeline.world, TokenWorld), "the family decides the recipe"
     return pipeline.world
 
 

@@ -23,7 +23,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
             default="auto",
             show_default=True,
             help="Which experiment: maskgit, with Genie's tokenizer maskgit-vq or maskgit-fsq, for what scrolls warp;"
-            " auto looks at the data.",
+            " auto looks at the data. For comparison: one-pass, genie, tinyworlds.",
         ),
         click.option(
             "--size",

@@ -17,6 +17,7 @@ class MaskGITConfig:
     share of training after which the context has faults in it: a share `own_share` of the batches has the
     model's own dream as context, in the others a share `erased` of the windows lacks a part of the picture,
     and a share `action_noise` of the actions is another one than it was;
+    passes: at most so many passes a frame at play, unless the dials say otherwise;
     easy: of the tokens that do not change, one in `easy` is trained on, with weight `easy`, which leaves
     the expected loss as it is and saves most of its cost.
     """
@@ -33,11 +34,12 @@ class MaskGITConfig:
     erased: float = 0.2
     action_noise: float = 0.01
     easy: int = 8
+    passes: int = 24
 
     def __post_init__(self) -> None:
         check_heads(self.width, self.heads)
-        if self.reach < 2 or self.depth < 1 or self.easy < 1 or self.first < 1:
-            raise ValueError(f"reach {self.reach} must be 2 or more; depth, easy and first 1 or more")
+        if self.reach < 2 or self.depth < 1 or min(self.easy, self.first, self.passes) < 1:
+            raise ValueError(f"reach {self.reach} must be 2 or more; depth, easy, first and passes 1 or more")
         for name in ("whole", "own_from", "own_share", "erased", "action_noise"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], found {getattr(self, name)}")

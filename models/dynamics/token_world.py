@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from models.dynamics.context import Memory
 from models.tokenizer import Tokenizer
-from models.world import Sampling, State, Window, WorldSpec
+from models.world import Luck, Sampling, State, Window, WorldSpec
 
 
 class TokenWorld(nn.Module):
@@ -45,6 +45,10 @@ class TokenWorld(nn.Module):
     def remember(self, tokens: Tensor, actions: Tensor) -> Memory:
         """What attention may look back at when frames [B, T, N] are known and the actions [B, T-1] between them."""
         raise TypeError(f"{type(self).__name__} does not remember")
+
+    def step(self, state: State, action: Tensor, rng: Luck = None) -> State:
+        """Dream one frame ahead. action: int64 [B]."""
+        raise TypeError(f"{type(self).__name__} does not step")
 
     def link(self) -> None:
         """Tell the other parts what the tokens look like now. To be called when the tokenizer changed.

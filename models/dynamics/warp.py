@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from models.autoencoder import AutoencoderConfig, PatchAutoencoder
 from models.canvas import Canvas
 from models.displacement import displacement
+from models.dynamics.context import swapped
 from models.frames import to_uint8
 from models.motion_actions import HISTORY, MotionActionConfig, MotionActionModel, astray, at_best, error, surprise
 from models.tokenizer import Size
@@ -51,7 +52,8 @@ class WarpConfig:
     after them, of which all but the last may be dreamed. follow: weight of how far the displacement is missed; blind:
     share of training at which the next frame is all noise, as in the first step at play. own_from: share of training
     after which the past has faults; own_share: how often it is then the model's own dream; blurred: how often it is
-    blurred; grain: standard deviation, at most, of its noise; short: how often frames of it are missing.
+    blurred; grain: standard deviation, at most, of its noise; short: how often frames of it are missing; action_noise:
+    how often an action is another one than it was, from then on.
     """
 
     width: int = 96
@@ -68,6 +70,7 @@ class WarpConfig:
     blurred: float = 0.5
     grain: float = 0.03
     short: float = 0.15
+    action_noise: float = 0.02
 
     def __post_init__(self) -> None:
         if self.history < 2 or self.width % 8:
@@ -77,7 +80,7 @@ class WarpConfig:
                 raise ValueError(f"{name} must be 1 or more, found {getattr(self, name)}")
         if self.span < self.history:
             raise ValueError(f"span {self.span} must be at least history {self.history}")
-        for name in ("blind", "own_from", "own_share", "blurred", "grain", "short"):
+        for name in ("blind", "own_from", "own_share", "blurred", "grain", "short", "action_noise"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], found {getattr(self, name)}")
 
@@ -143,6 +146,8 @@ class Warp(nn.Module):
             dreamed = int(torch.randint(1, config.ahead, ()))
         for step in range(dreamed):
             past = self._dreamed_on(past, actions[:, config.span - 1 + step])
+        if progress >= config.own_from:
+            actions = swapped(actions, self.actions, config.action_noise)
         at = config.span + dreamed
         before, truth, action = frames[:, at - 1], frames[:, at], actions[:, at - 1]
         time = torch.rand(len(truth), device=truth.device)

@@ -1,0 +1,95 @@
+"""`dreamcade bench`: recipes side by side, on the same play and for the same time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.group()
+def bench() -> None:
+    """Compare recipes with each other, by the same scorecard."""
+
+
+@bench.command()
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Data set to learn from.")
+@click.option(
+    "--held-out", "play", type=click.Path(path_type=Path), help="Data set to be measured on.  [default: that of --data]"
+)
+@click.option(
+    "--split",
+    default="held-out",
+    show_default=True,
+    help="Of --held-out: held-out, validation, test, or all where nothing of it was trained on.",
+)
+@click.option("--minutes", default=20.0, show_default=True, help="Training of each recipe, by the clock.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for all of it.  [default: saves/bench/GAME]")
+@click.option("--only", multiple=True, metavar="ROW", help="ours, genie, tinyworlds or one-pass; may be repeated.")
+@click.option("--clips", default=64, show_default=True, help="Clips for the roll-outs.")
+@click.option("--dreams", default=8, show_default=True, help="Dreams under random codes.")
+@click.option("--dream-frames", default=300, show_default=True, help="Frames of each dream.")
+@click.option("--judged", default=48, show_default=True, help="Clips of the two-sample test; 0: none.")
+@click.option("--size", type=click.Choice(["tiny", "small", "base", "paper"]), default="small", show_default=True)
+@click.option("--threads", type=int, default=0, show_default=True, help="CPU threads; 0 takes every core.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def families(
+    data: Path,
+    play: Path | None,
+    split: str,
+    minutes: float,
+    out: Path | None,
+    only: tuple[str, ...],
+    clips: int,
+    dreams: int,
+    dream_frames: int,
+    judged: int,
+    size: str,
+    threads: int,
+    seed: int,
+) -> None:
+    """Our recipe, Genie as in the paper, one as TinyWorlds has it, a transformer that draws a frame in one pass, and
+    standing still.
+
+    Each trains for --minutes on the same frames and is measured on the same held-out play. Prints a table in Markdown
+    and keeps it with all scorecards, runs and worlds in --out. Stopped in between, the same command goes on; rows
+    that are done are not done again.
+
+    \b
+      dreamcade bench families --data saves/datasets/pong --held-out saves/datasets/pong-held-out --split all
+    """
+    import os
+
+    import torch
+
+    from app.places import saves
+    from training.choice import fitting_preset
+    from training.comparison import ROWS, Budget, compare, table
+    from training.held_out import held_out
+    from training.loop import Interrupted
+    from training.pipeline import Data
+    from training.runs import write_text
+    from training.windows import Windows, open_datasets
+
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    datasets = open_datasets((data,))
+    measured = open_datasets((play,))[0] if play is not None else datasets[0]
+    splits = Data(Windows(datasets, "train"), Windows(datasets, "validation"))
+    folder = out or saves() / "bench" / datasets[0].manifest.game
+    budget = Budget(minutes=minutes, clips=clips, dreams=dreams, frames=dream_frames, judged=judged)
+    ours = fitting_preset(splits.train)[0]
+    told: dict[str, Any] = {"size": size, "seed": seed, "say": lambda line: click.echo(line, err=True)}
+    try:
+        found = compare(splits, held_out(measured, split), folder, ours, budget, only or tuple(ROWS), **told)
+    except Interrupted:
+        click.echo(f"stopped; the same command goes on: --out {folder}")
+        raise SystemExit(130) from None
+    text = table(found)
+    write_text(folder / "families.md", text + "\n")
+    write_text(folder / "families.json", json.dumps(found, indent=1) + "\n")
+    click.echo(text)
+
+
+COMMANDS = [bench]
