@@ -266,3 +266,44 @@ def test_what_is_only_cut_is_no_end_of_a_game(
         cache.read_across(np.random.default_rng(0), 1, 7)
     tokens, _ = cache.read_across(np.random.default_rng(0), 50, 6)
     assert {int(row[0]) for row in tokens[..., 0] % 256} <= {1, 2, 3, 4, 5}
+
+
+class CountingMotion(nn.Module):
+    """Of a transition from a frame of value v: the code v % 8 and the displacement (v / 4, 2 if it was shown the frame
+    before, else 1)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def read(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        value = frames[:, :-1, 0, 0, 0].long()  # [B, T-1]
+        known = torch.ones_like(value)
+        known[:, 1:] = 2
+        return value % 8, torch.stack([value / 4, known.float()], dim=-1)
+
+
+@pytest.mark.parametrize("clip", [256, 7, 3])
+def test_motion_and_codes_are_those_of_their_frames(
+    tmp_path: Path, windows: Windows, monkeypatch: pytest.MonkeyPatch, clip: int
+) -> None:
+    monkeypatch.setattr(token_cache, "CLIP", clip)
+    lam = CountingMotion()
+    cache = token_cache.read_motion(windows, lam, tmp_path)
+    places = windows.draw(np.random.default_rng(0), 64, 2)
+    motion, codes = cache.read(places, 2)
+    value = windows.read(places, 2).frames[:, 0, 0, 0, 0].long()
+    assert codes is not None
+    assert torch.equal(codes[:, 0], value % 8)
+    right, known = (motion[:, 0] / token_cache.FINE).unbind(-1)
+    assert torch.equal(right, value / 4)
+    assert torch.equal(known, torch.where(torch.from_numpy(places[:, 1]) == 0, 1.0, 2.0))
+    monkeypatch.setattr(lam, "read", lambda frames: pytest.fail("it was read before"))
+    again = token_cache.read_motion(windows, lam, tmp_path)
+    assert np.array_equal(again.tokens, cache.tokens)
+
+
+def test_some_episodes_are_spread_over_all(windows: Windows) -> None:
+    assert windows.some(98) is windows
+    assert windows.some(50).lengths.tolist() == [6, 2, 31]
+    assert windows.some(1).lengths.tolist() == [6]

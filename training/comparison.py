@@ -62,8 +62,7 @@ def compare(
     Returns {"budget", "rows": {name: {"preset", "minutes", "card"}}}. Raises ValueError for a name that is not in ROWS
     and where a folder holds results of another budget.
     """
-    if unknown := [name for name in names if name not in ROWS]:
-        raise ValueError(f"no row {unknown[0]!r}; known: {', '.join(ROWS)}")
+    check_rows(names)
     terms = {"minutes": budget.minutes, "seed": seed, "size": size, "frames": data.train.frames, "ours": ours}
     rows = {}
     for name in names:
@@ -80,6 +79,12 @@ def compare(
             found = json.loads(text)
         rows[name] = found
     return {"terms": terms, "rows": rows}
+
+
+def check_rows(names: Sequence[str]) -> None:
+    """Raise ValueError for a name that is not in ROWS."""
+    if unknown := [name for name in names if name not in ROWS]:
+        raise ValueError(f"no row {unknown[0]!r}; known: {', '.join(ROWS)}")
 
 
 def _row(

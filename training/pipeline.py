@@ -31,6 +31,8 @@ from training.token_cache import TokenCache
 from training.windows import Windows
 
 PARTS = ("tokenizer", "lam", "dynamics")
+MOST_TABLED = 60_000
+"""Frames of which it is told what the codes go with."""
 Say = Callable[[str], None]
 
 
@@ -138,7 +140,7 @@ class Pipeline:
     def finish(self, folder: Path, extra: dict[str, Any]) -> Path:
         """Measure what the codes do, choose start clips, and write the world."""
         self.world.eval()
-        table = measure_action_table(self.world, self.data.train.real())
+        table = measure_action_table(self.world, self.data.train.real().some(MOST_TABLED))
         world = self.world.with_spec(named(self.world.spec, table))
         facts = facts_of(self.experiment, self.data, self.run.minutes(), extra)
         starts = start_clips(self.data.held_out, world.spec.context)

@@ -122,6 +122,7 @@ def further(game: str, family: Family) -> Experiment:
         game=game,
         family=replace(family, dynamics=dynamics),
         dynamics=LoopConfig(steps=800, batch=batch, length=length, optim=OptimConfig(lr=1e-3, decay=1.0)),
+        shares=(0.0, 0.0, 1.0),
     )
 
 

@@ -46,6 +46,11 @@ class Windows:
         """Only the episodes of the game itself, none that was dreamed; all of them where there is none."""
         return self._only([ref.source == "real" for _, ref in self.episodes])
 
+    def some(self, most: int) -> Windows:
+        """Episodes spread evenly over all of them, with about `most` frames together; all where there are no more."""
+        apart = -(-self.frames // most)
+        return self._taken(np.arange(0, len(self.episodes), apart)) if apart > 1 else self
+
     def _only(self, wanted: list[bool]) -> Windows:
         return self._taken(np.flatnonzero(wanted)) if any(wanted) else self
 

@@ -64,19 +64,20 @@ def families(
 
     import torch
 
+    from app.commands.train import splits_of
     from app.places import saves
     from training.choice import fitting_preset
-    from training.comparison import ROWS, Budget, compare, table
+    from training.comparison import ROWS, Budget, check_rows, compare, table
     from training.held_out import held_out
     from training.loop import Interrupted
-    from training.pipeline import Data
     from training.runs import write_text
-    from training.windows import Windows, open_datasets
+    from training.windows import open_datasets
 
+    check_rows(only)
     torch.set_num_threads(threads or os.cpu_count() or 1)
     datasets = open_datasets((data,))
     measured = open_datasets((play,))[0] if play is not None else datasets[0]
-    splits = Data(Windows(datasets, "train"), Windows(datasets, "validation"))
+    splits = splits_of(datasets)
     folder = out or saves() / "bench" / datasets[0].manifest.game
     budget = Budget(minutes=minutes, clips=clips, dreams=dreams, frames=dream_frames, judged=judged)
     ours = fitting_preset(splits.train)[0]

@@ -40,6 +40,12 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Change one value, as in dynamics.steps=500 or family.dynamics.depth=4; may be repeated.",
         ),
         click.option(
+            "--minutes",
+            type=click.FloatRange(min=0, min_open=True),
+            help="Train for so long, by the clock, instead of for a number of steps; the preset shares it out."
+            " Fitting and reading frames come on top.",
+        ),
+        click.option(
             "--seed",
             type=click.IntRange(min=0),
             default=0,
@@ -108,6 +114,7 @@ def train(
     \b
       dreamcade train pong --data saves/datasets/pong
       dreamcade train pong --data saves/datasets/pong --resume
+      dreamcade train pong --minutes 30
       dreamcade train tokenizer --data saves/datasets/pong --preset maskgit-vq
       dreamcade train pong --data saves/datasets/more --from pong --run saves/runs/further
     """
@@ -163,7 +170,13 @@ def chosen_experiment(
         name, why = fitting_preset(Windows(datasets, "train"))
         click.echo(f"preset {name}: {why}")
     named = preset("maskgit" if name == "auto" else name, game, height, width, options["size"])
-    return apply_overrides(replace(named, seed=options["seed"]), options["changes"])
+    return apply_overrides(_timed(replace(named, seed=options["seed"]), options), options["changes"])
+
+
+def _timed(experiment: Any, options: dict[str, Any]) -> Any:
+    """The experiment within the minutes that the options give it, if they give any."""
+    minutes = options.get("minutes")
+    return experiment if minutes is None else experiment.within(minutes)
 
 
 def settle_machine(options: dict[str, Any]) -> str:
@@ -216,9 +229,8 @@ def run_training(
 
     from models.checkpoint import check_out
     from training.loop import Interrupted
-    from training.pipeline import Data, Pipeline, check
+    from training.pipeline import Pipeline, check
     from training.runs import Run
-    from training.windows import Windows
 
     device = settle_machine(options)
     if finish:
@@ -229,7 +241,7 @@ def run_training(
         experiment = _going_on(options, manifest.game, earlier.world.config)
     elif experiment is None:
         experiment = chosen_experiment(options, manifest.game, manifest.height, manifest.width, datasets)
-    splits = Data(Windows(datasets, "train"), _held_out(datasets))
+    splits = splits_of(datasets)
     check(experiment, splits, until)
     facts = {"experiment": asdict(experiment), "data": [_described(found.manifest) for found in datasets]}
     if earlier is not None:
@@ -247,6 +259,7 @@ def run_training(
     except Interrupted as stop:
         click.echo(str(stop))
         raise SystemExit(130) from None
+    command += f" --minutes {options['minutes']:g}" if options.get("minutes") else ""
     command += "".join(f" --set {change}" for change in options["changes"])
     extra = {"command": command, **({"from": earlier.facts} if earlier is not None else {})}
     return pipeline.finish(target, extra) if finish else None
@@ -282,7 +295,7 @@ def _going_on(options: dict[str, Any], game: str, family: Any) -> Any:
     from training.overrides import apply_overrides
     from training.presets import further
 
-    return apply_overrides(replace(further(game, family), seed=options["seed"]), options["changes"])
+    return apply_overrides(_timed(replace(further(game, family), seed=options["seed"]), options), options["changes"])
 
 
 def _described(manifest: Any) -> str:
@@ -292,15 +305,18 @@ def _described(manifest: Any) -> str:
     return f"{manifest.game} {size}, {manifest.frames} frames, {manifest.behaviour}, {seed}{dreamed}"
 
 
-def _held_out(datasets: list[Any]) -> Any:
-    """The validation split, or the training episodes where a small data set has none."""
+def splits_of(datasets: list[Any]) -> Any:
+    """What is learned from, and the validation split to look at, or the training episodes where a small data set has
+    none."""
+    from training.pipeline import Data
     from training.windows import Windows
 
+    learned = Windows(datasets, "train")
     try:
-        return Windows(datasets, "validation")
+        return Data(learned, Windows(datasets, "validation"))
     except ValueError:
         click.echo("note: too few episodes for a validation split; previews show training episodes")
-        return Windows(datasets, "train")
+        return Data(learned, learned)
 
 
 COMMANDS = [train]
