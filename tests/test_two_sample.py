@@ -81,6 +81,10 @@ def test_worlds_on_play_that_is_known() -> None:
         assert one["real"]["20"]["n"] == 48
     assert found["snow"]["world"]["20"]["low"] > 0.9
     assert found[""]["world"]["20"]["low"] <= 0.5
+    snow, right = (found[fault]["frechet"]["20"] for fault in ("snow", ""))
+    assert set(snow) == {"world", "real", "copy"}
+    assert snow["world"] > 3 * snow["real"]
+    assert right["world"] < 1.5 * right["real"]
     few = two_sample(ToyPong(), ToyPlay(episodes=3, steps=60), clips=8, horizons=(1,), config=small)
     assert few["world"] == {}  # fewer episodes than folds: nothing is said
     assert HORIZONS == (16, 64, 256)

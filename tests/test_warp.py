@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.dynamics.warp import NOISE, Warp, WarpConfig, WarpFamily, worst
+from models.dynamics.config import WarpConfig
+from models.dynamics.warp import NOISE, Plan, Warp, WarpFamily, worst
 from models.world import Sampling, Window, WorldSpec
 
 SPEC = WorldSpec(game="landscape", height=16, width=24)
@@ -75,6 +76,36 @@ def test_the_worst_places_weigh_more_than_their_share() -> None:
     told[1] = 0.1
     torch.testing.assert_close(worst(told, truth), torch.tensor([0.125, 0.01]))
     assert (told[0] - truth[0]).square().mean() < (told[1] - truth[1]).square().mean()
+
+
+def test_every_window_costs_what_it_alone_would() -> None:
+    dynamics = made(short=0.0)
+    frames, actions, moved = play(4, 6)
+    past = dynamics._past(frames, moved, 0.0)
+    told, truth, now = past.frames[:, 0], past.frames[:, 1], moved[:, 0]
+    with torch.no_grad():
+        plan = dynamics.plan(past, actions[:, 0])
+        costs = dynamics.cost(told, truth, plan, now)
+        assert costs.shape == (4,)
+        for row in range(4):
+            one = Plan(plan.memory, *(part[row : row + 1] for part in plan[1:]))
+            alone = dynamics.cost(told[row : row + 1], truth[row : row + 1], one, now[row : row + 1])
+            torch.testing.assert_close(alone, costs[row : row + 1])
+
+
+def test_a_dream_is_told_of_the_next_frame_where_it_is_itself() -> None:
+    """What is three pixels to the right of the game should see the next frame three pixels to the right."""
+    frames, _, _ = play(2, 1)
+    truth, drift = frames[:, 0], torch.tensor([[3.0, 0.0], [0.0, -2.0]])
+    moved, shown = made()._drifted(truth, drift)
+    torch.testing.assert_close(moved[0, :, :, 3:], truth[0, :, :, :-3], atol=1e-5, rtol=0)
+    torch.testing.assert_close(moved[1, :, :-2], truth[1, :, 2:], atol=1e-5, rtol=0)
+    assert shown[0].sum() == 16 * 21
+    assert not shown[0, :, :, :3].any()
+    assert not shown[1, :, -2:].any()
+    same, everywhere = made()._drifted(truth, torch.zeros(2, 2))
+    assert torch.equal(same, truth)
+    assert everywhere.all()
 
 
 def test_windows_of_another_length_are_refused() -> None:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from models.dynamics.config import MaskGITConfig
+from models.dynamics.config import MaskGITConfig, WarpConfig
 from models.dynamics.genie import GenieFamily
 from models.dynamics.maskgit import MaskGITFamily
-from models.dynamics.warp import WarpConfig, WarpFamily
+from models.dynamics.warp import WarpFamily
 from models.latent_actions import LatentActionConfig
 from models.tokenizer import Size, TokenizerConfig
 from training.augment import AugmentConfig

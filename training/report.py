@@ -134,6 +134,13 @@ def _two_sample(found: Mapping[str, Any]) -> Iterator[str]:
     yield from _table(("told from real clips", *(f"after {horizon} frames" for horizon in found["world"])), rows)
     yield ""
     yield f"accuracy over {found['clips']} clips of each kind of {found['length']} frames; 0.5 is not at all"
+    if apart := found.get("frechet"):
+        yield ""
+        rows = [(shown, *(f"{one[name]:.3g}" for one in apart.values())) for name, shown in names.items()]
+        yield from _table(
+            ("Fréchet distance over random kernels", *(f"after {horizon} frames" for horizon in apart)), rows
+        )
+        yield from ("", "to be compared within this table, and not with FVD")
 
 
 def _speed(found: Mapping[str, Any]) -> Iterator[str]:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.world import World
+from training.frechet import frechet
 from training.held_out import Play
 from training.metrics import Figure, balanced_interval
 from training.rollouts import choose_spots, generator, read_clips, start_state
@@ -140,12 +141,13 @@ def two_sample(
     say: Say = lambda _: None,
 ) -> dict[str, Any]:
     """For each horizon: `world`, dreamed clips against those that really followed; and the controls `real`, clips of
-    the same episodes at other times, and `copy`, the last real frame standing still.
+    the same episodes at other times, and `copy`, the last real frame standing still. `frechet` has the distances of the
+    same clips, see `frechet.py`.
 
     Horizons for which fewer than FOLDS episodes are long enough are left out.
     """
     config, context = config or JudgeConfig(), world.spec.context
-    found: dict[str, Any] = {"length": LENGTH, "clips": clips, "world": {}, "real": {}, "copy": {}}
+    found: dict[str, Any] = {"length": LENGTH, "clips": clips, "world": {}, "real": {}, "copy": {}, "frechet": {}}
     judge: Judge | None = None
     for horizon in horizons:
         span = context + horizon + LENGTH
@@ -173,9 +175,10 @@ def two_sample(
         truth = judge.look(whole)
         both = (owners, owners)
         others = judge.look(_others(play, spots, seed))
-        for name, seen in (("world", judge.look(torch.cat(dreamed))), ("copy", judge.look(torch.cat(still)))):
+        kinds = {"world": judge.look(torch.cat(dreamed)), "copy": judge.look(torch.cat(still)), "real": others}
+        for name, seen in kinds.items():
             found[name][str(horizon)] = told_apart(truth, seen, both, seed=seed).data()
-        found["real"][str(horizon)] = told_apart(truth, others, both, seed=seed).data()
+        found["frechet"][str(horizon)] = {name: frechet(truth, seen) for name, seen in kinds.items()}
     return found
 
 

@@ -40,12 +40,6 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Change one value, as in dynamics.steps=500 or family.dynamics.depth=4; may be repeated.",
         ),
         click.option(
-            "--minutes",
-            type=click.FloatRange(min=0, min_open=True),
-            help="Train for so long, by the clock, instead of for a number of steps; the preset shares it out."
-            " Fitting and reading frames come on top.",
-        ),
-        click.option(
             "--seed",
             type=click.IntRange(min=0),
             default=0,
@@ -87,6 +81,12 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     metavar="WORLD",
     help="Keep this world's tokenizer and latent actions and go on training its dynamics.",
 )
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Train for so long, by the clock, instead of for a number of steps; the preset shares it out."
+    " Fitting and reading frames come on top.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the run where it stopped, exactly.")
 @click.option("--override", is_flag=True, help="With --resume: accept a config that differs from the run's.")
 @training_options
@@ -96,6 +96,7 @@ def train(
     run_folder: str | None,
     out: str | None,
     begin: str | None,
+    minutes: float | None,
     resume: bool,
     override: bool,
     **options: Any,
@@ -121,6 +122,7 @@ def train(
     from training.windows import open_datasets
 
     part = what if what in PARTS else None
+    options["minutes"] = minutes
     paths = data or ((str(saves() / "datasets" / what),) if part is None else ())
     datasets = open_datasets(paths, None if part else _game(what))
     for path, dataset in zip(paths, datasets, strict=True):

@@ -1,4 +1,4 @@
-"""What decides the size of MaskGIT dynamics and how they learn."""
+"""What decides the size of dynamics and how they learn: MaskGIT and warp."""
 
 from __future__ import annotations
 
@@ -52,5 +52,58 @@ class MaskGITConfig:
             "small": {},
             "base": {"width": 384, "heads": 8, "depth": 8, "reach": 16},
             "paper": {"width": 512, "heads": 8, "depth": 12, "reach": 16},
+        }
+        return cls(**dials[size])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WarpConfig:
+    """width: of the convolutions; history: frames that are seen; moves: shifts of the picture that may be combined;
+    margin: pixels around the frame in which what has left it is remembered.
+
+    span: frames of a training window up to the present, of which every `apart`-th is put on the canvas; ahead: frames
+    after them, of which all but the last may be dreamed. follow: weight of how far the displacement is missed; blind:
+    share of training at which the next frame is all noise, as in the first step at play. own_from: share of training
+    after which the past has faults; own_share: how often it is then the model's own dream; blurred: how often it is
+    blurred; grain: standard deviation, at most, of its noise; short: how often frames of it are missing; action_noise:
+    how often an action is another one than it was, from then on.
+    """
+
+    width: int = 96
+    history: int = 4
+    moves: int = 2
+    margin: int = 16
+    span: int = 13
+    apart: int = 4
+    ahead: int = 6
+    follow: float = 0.25
+    blind: float = 0.5
+    own_from: float = 0.4
+    own_share: float = 0.5
+    blurred: float = 0.5
+    grain: float = 0.03
+    short: float = 0.15
+    action_noise: float = 0.02
+
+    def __post_init__(self) -> None:
+        if self.history < 2 or self.width % 8:
+            raise ValueError(f"history {self.history} must be 2 or more, width {self.width} a multiple of 8")
+        for name in ("moves", "margin", "apart", "ahead"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, found {getattr(self, name)}")
+        if self.span < self.history:
+            raise ValueError(f"span {self.span} must be at least history {self.history}")
+        for name in ("blind", "own_from", "own_share", "blurred", "grain", "short", "action_noise"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], found {getattr(self, name)}")
+
+    @classmethod
+    def sized(cls, size: Size) -> WarpConfig:
+        """One dial: everything that follows from how large it may be."""
+        dials = {
+            "tiny": {"width": 16, "ahead": 2, "span": 5, "margin": 4},
+            "small": {},
+            "base": {"width": 192},
+            "paper": {"width": 320},
         }
         return cls(**dials[size])

@@ -12,7 +12,8 @@ What is generated is drawn by a rectified flow that predicts the clean frame (ar
 leaves no doubt, the first of its steps gives what the last one gives.
 
 In training the past has faults that dreams have: it is blurred as by being moved there and back, it is noisy, in a
-share of the batches it is the model's own dream of the last frames, and in a share of the windows it is short.
+share of the batches it is the model's own dream of the last frames, and in a share of the windows it is short. The real
+next frame is moved to where the dream is.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 from models.autoencoder import AutoencoderConfig, PatchAutoencoder
 from models.canvas import Canvas
 from models.displacement import displacement
+from models.dynamics.config import WarpConfig
 from models.dynamics.context import swapped
 from models.frames import to_uint8
 from models.motion_actions import HISTORY, MotionActionConfig, MotionActionModel, astray, at_best, error, surprise
@@ -37,63 +39,12 @@ from models.world import Luck, Sampling, State, Window, WorldSpec, check_action,
 
 FLOOR = 2e-4
 """Squared error that counts as none. Less than for codes: the grain of a wall that stands still is to be kept."""
+FAR = 4.0
+"""Pixels by which a dream may have left the game and still be told of its next frame."""
 WORST = 0.3
 """Weight of the worst places beside the mean."""
 NOISE = 0.25
 """Standard deviation of the noise that a frame begins as; about that of the frames themselves."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WarpConfig:
-    """width: of the convolutions; history: frames that are seen; moves: shifts of the picture that may be combined;
-    margin: pixels around the frame in which what has left it is remembered.
-
-    span: frames of a training window up to the present, of which every `apart`-th is put on the canvas; ahead: frames
-    after them, of which all but the last may be dreamed. follow: weight of how far the displacement is missed; blind:
-    share of training at which the next frame is all noise, as in the first step at play. own_from: share of training
-    after which the past has faults; own_share: how often it is then the model's own dream; blurred: how often it is
-    blurred; grain: standard deviation, at most, of its noise; short: how often frames of it are missing; action_noise:
-    how often an action is another one than it was, from then on.
-    """
-
-    width: int = 96
-    history: int = 4
-    moves: int = 2
-    margin: int = 16
-    span: int = 13
-    apart: int = 4
-    ahead: int = 6
-    follow: float = 0.25
-    blind: float = 0.5
-    own_from: float = 0.4
-    own_share: float = 0.5
-    blurred: float = 0.5
-    grain: float = 0.03
-    short: float = 0.15
-    action_noise: float = 0.02
-
-    def __post_init__(self) -> None:
-        if self.history < 2 or self.width % 8:
-            raise ValueError(f"history {self.history} must be 2 or more, width {self.width} a multiple of 8")
-        for name in ("moves", "margin", "apart", "ahead"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, found {getattr(self, name)}")
-        if self.span < self.history:
-            raise ValueError(f"span {self.span} must be at least history {self.history}")
-        for name in ("blind", "own_from", "own_share", "blurred", "grain", "short", "action_noise"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in [0, 1], found {getattr(self, name)}")
-
-    @classmethod
-    def sized(cls, size: Size) -> WarpConfig:
-        """One dial: everything that follows from how large it may be."""
-        dials = {
-            "tiny": {"width": 16, "ahead": 2, "span": 5, "margin": 4},
-            "small": {},
-            "base": {"width": 192},
-            "paper": {"width": 320},
-        }
-        return cls(**dials[size])
 
 
 class Past(NamedTuple):
@@ -144,34 +95,52 @@ class Warp(nn.Module):
         past, dreamed = self._past(frames[:, : config.span], moved[:, : config.span - 1], progress), 0
         if progress >= config.own_from and config.ahead > 1 and bool(torch.rand(()) < config.own_share):
             dreamed = int(torch.randint(1, config.ahead, ()))
-        for step in range(dreamed):
-            past = self._dreamed_on(past, actions[:, config.span - 1 + step])
+        drift = torch.zeros_like(past.moved)
+        for step in range(config.span - 1, config.span - 1 + dreamed):
+            past = self._dreamed_on(past, actions[:, step])
+            drift = drift + past.moved - moved[:, step]
         if progress >= config.own_from:
             actions = swapped(actions, self.actions, config.action_noise)
         at = config.span + dreamed
-        before, truth, action = frames[:, at - 1], frames[:, at], actions[:, at - 1]
+        action, (truth, shown) = actions[:, at - 1], self._drifted(frames[:, at], drift)
         time = torch.rand(len(truth), device=truth.device)
         time = torch.where(torch.rand_like(time) < config.blind, 1.0, time)
         mixed = time[:, None, None, None]
         noisy = (1 - mixed) * truth + mixed * NOISE * torch.randn_like(truth)
         plan = self.plan(past, action)
         told = self.told(plan, action, noisy, time)
-        told_off = error(told[:, None], truth[:, None])
-        best_off = at_best(plan.candidates[:, None], truth[:, None], plan.seen[:, None])
-        cost = surprise(told_off + WORST * worst(told, truth), FLOOR) + surprise(best_off, FLOOR)
-        missed = plan.shifts[:, 0] - moved[:, at - 1]
-        if not dreamed:
-            cost = cost + config.follow * astray(plan.shifts[:, 0], moved[:, at - 1])
-        blind = time == 1
+        truth = torch.where(shown, truth, told.detach())
+        cost = self.cost(told, truth, plan, moved[:, at - 1])
+        near, blind = drift.abs().amax(dim=1) <= FAR, time == 1
         with torch.no_grad():
             fine = (told - truth).square().mean(dim=(1, 2, 3))
             logs = {
                 "blind_mse": fine[blind].mean(),
                 "shown_mse": fine[~blind].mean(),
-                "copy_mse": (before - truth).square().mean(),
-                "missed": missed.abs().sum(dim=1).median(),
+                "copy_mse": (frames[:, at - 1] - frames[:, at]).square().mean(),
+                "missed": (plan.shifts[:, 0] - moved[:, at - 1]).abs().sum(dim=1).median(),
+                "near": near.float().mean(),
             }
-        return cost.mean(), logs
+        return (cost * near).sum() / near.sum().clamp(min=1), logs
+
+    def cost(self, told: Tensor, truth: Tensor, plan: Plan, now: Tensor) -> Tensor:
+        """What it costs, in nats, to have told this of frames [B, C, H, W] that moved by `now` [B, 2]: [B]."""
+        told_off = error(told[:, None], truth[:, None])[:, 0]
+        best_off = at_best(plan.candidates[:, None], truth[:, None], plan.seen[:, None])[:, 0]
+        pictures = surprise(told_off + WORST * worst(told, truth), FLOOR) + surprise(best_off, FLOOR)
+        return pictures + self.config.follow * astray(plan.shifts[:, 0], now)
+
+    def _drifted(self, truth: Tensor, drift: Tensor) -> tuple[Tensor, Tensor]:
+        """The real next frame [B, C, H, W] as a dream would have it that has moved by `drift` [B, 2] pixels more than
+        the game, and which of it there is: bool [B, 1, H, W].
+
+        A dream that is half a pixel beside the game is not wrong. Nor could it know, and told of the frame as it is, it
+        would learn to blur.
+        """
+        if not bool(drift.any()):
+            return truth, torch.ones_like(truth[:, :1], dtype=torch.bool)
+        shown = shift(torch.ones_like(truth[:, :1]), drift, beyond="zeros") > 0.99
+        return shift(truth, drift, sharp=True), shown
 
     def _past(self, frames: Tensor, moved: Tensor, progress: float) -> Past:
         """What training takes for the past of frames [B, T, C, H, W] that moved by [B, T-1, 2]: in some of the windows
