@@ -60,8 +60,9 @@ def test_faults_blur_and_grain_the_past() -> None:
 
 def test_faults_come_late() -> None:
     frames, actions, moved = play()
-    for changes in ({"own_share": 1.0}, {"blurred": 1.0}, {"grain": 1.0}):
-        dynamics = made(**{"own_share": 0.0, "blurred": 0.0, "grain": 0.0, "short": 0.0, "own_from": 0.5, **changes})
+    none = dict.fromkeys(("own_share", "blurred", "grain", "jitter", "short", "action_noise"), 0.0)
+    for changes in ({"own_share": 1.0}, {"blurred": 1.0}, {"grain": 1.0}, {"jitter": 1.0}, {"action_noise": 1.0}):
+        dynamics = made(**{**none, "own_from": 0.5, **changes})
         losses = []
         for progress in (0.0, 0.4, 0.5):
             torch.manual_seed(1)

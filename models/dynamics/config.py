@@ -65,8 +65,9 @@ class WarpConfig:
     after them, of which all but the last may be dreamed. follow: weight of how far the displacement is missed; blind:
     share of training at which the next frame is all noise, as in the first step at play. own_from: share of training
     after which the past has faults; own_share: how often it is then the model's own dream; blurred: how often it is
-    blurred; grain: standard deviation, at most, of its noise; short: how often frames of it are missing; action_noise:
-    how often an action is another one than it was, from then on.
+    blurred; grain: standard deviation, at most, of its noise; jitter: the same, in pixels, of the last displacement, or
+    what stands would begin to fall for a tenth of a pixel; short: how often frames of it are missing; action_noise: how
+    often an action is another one than it was, from then on.
     """
 
     width: int = 96
@@ -82,6 +83,7 @@ class WarpConfig:
     own_share: float = 0.5
     blurred: float = 0.5
     grain: float = 0.03
+    jitter: float = 0.4
     short: float = 0.15
     action_noise: float = 0.02
 
@@ -96,6 +98,8 @@ class WarpConfig:
         for name in ("blind", "own_from", "own_share", "blurred", "grain", "short", "action_noise"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], found {getattr(self, name)}")
+        if self.jitter < 0:
+            raise ValueError(f"jitter must be 0 or more, found {self.jitter}")
 
     @classmethod
     def sized(cls, size: Size) -> WarpConfig:

@@ -160,7 +160,11 @@ class Warp(nn.Module):
         canvas = canvas.with_frame(recent[:, -1])
         canvas = Canvas(*(torch.where(forgotten, new, old) for new, old in zip(fresh, canvas, strict=True)))
         alone = (first == config.history - 1)[:, None]
-        return Past(recent, canvas, torch.where(alone, 0.0, moved[:, -1]))
+        last_moved = torch.where(alone, 0.0, moved[:, -1])
+        if progress >= config.own_from:
+            jitter = config.jitter * torch.rand(len(moved), 1, device=moved.device)
+            last_moved = last_moved + jitter * torch.randn_like(last_moved)
+        return Past(recent, canvas, last_moved)
 
     def _faulty(self, past: Tensor) -> Tensor:
         """Some of the windows blurred, all of them noisy: [B, T, C, H, W]."""
