@@ -7,22 +7,27 @@ from torch import Tensor
 
 
 def sample(logits: Tensor, temperature: float, chance: Tensor, floor: float = 0.005) -> tuple[Tensor, Tensor]:
-    """Draw a token a place: logits [B, N, V], chance [B, N] uniform → tokens and entropies [B, N].
+    """Draw a token a place: logits [B, N, V], chance [B, N] uniform → tokens, and the entropy of what each was drawn
+    from, both [B, N].
 
     Tokens less likely than `floor` are never drawn: 64 places with a tail of some thousandths each would
-    spoil one frame in five.
+    spoil one frame in five. Nor do they count for the entropy: a place with only one token left is sure. At
+    temperature 0 the entropy is that of temperature 1.
     """
+    logits = logits / temperature if temperature not in (0, 1) else logits
     share = logits.softmax(dim=-1)  # [B, N, V]
-    entropy = torch.special.entr(share).sum(-1)
+    kept = torch.where(share < floor, 0.0, share)
+    mass = kept.sum(dim=-1)
+    mean = (kept * logits).sum(dim=-1) / mass
+    entropy = (mass.log() + logits.logsumexp(dim=-1) - mean).clamp(min=0)
+    some = mass > 0
+    if not bool(some.all()):
+        entropy = torch.where(some, entropy, torch.special.entr(share).sum(dim=-1))
     if temperature == 0:
         return logits.argmax(-1), entropy
-    if temperature != 1:
-        share = (logits / temperature).softmax(dim=-1)
-    share = torch.where(share < floor, 0.0, share)
-    total = share.cumsum(dim=-1)
+    total = kept.cumsum(dim=-1)
     drawn = torch.searchsorted(total, (chance * total[..., -1])[..., None], right=True)[..., 0]
     drawn = drawn.clamp(max=logits.shape[-1] - 1)
-    some = total[..., -1] > 0
     return drawn if bool(some.all()) else torch.where(some, drawn, logits.argmax(-1)), entropy
 
 

@@ -59,11 +59,18 @@ def test_the_ends_of_chance_draw_something_possible(chance: float) -> None:
         assert shares[0, 0, token] >= 0, place
 
 
-def test_entropy_is_that_of_the_model_whatever_the_temperature() -> None:
+def test_entropy_is_that_of_what_is_drawn_from() -> None:
     logits = torch.tensor([[[0.0, 0.0, -99.0], [50.0, 0.0, 0.0], [0.0, 0.0, 0.0]]])
     want = torch.tensor([[math.log(2), 0.0, math.log(3)]])
     for temperature in (0.0, 0.7, 1.0):
         torch.testing.assert_close(sample(logits, temperature, torch.rand(1, 3))[1], want, atol=1e-5, rtol=0)
+    tail = torch.tensor([[[0.7, 0.296, 0.004]]]).log()
+    found = {t: float(sample(tail, t, torch.rand(1, 1))[1]) for t in (0.0, 1.0, 0.5)}
+    two = torch.tensor([0.7, 0.296]) / 0.996  # what is never drawn does not count
+    assert found[1.0] == found[0.0] == pytest.approx(float(-(two * two.log()).sum()), abs=1e-5)
+    colder = two**2 / (two**2).sum()
+    assert found[0.5] == pytest.approx(float(-(colder * colder.log()).sum()), abs=1e-5)
+    assert float(sample(torch.tensor([[[0.996, 0.004]]]).log(), 1.0, torch.rand(1, 1))[1]) == pytest.approx(0, abs=1e-5)
 
 
 def test_surest_fixes_something_masked_and_nothing_else() -> None:
