@@ -8,7 +8,7 @@ from collectors.rollout import CollectConfig, collect
 from training.choice import fitting_preset, seen_again
 from training.overrides import apply_overrides
 from training.pipeline import Data, check
-from training.presets import preset
+from training.presets import PRESETS, further, preset
 from training.windows import Windows, open_datasets
 
 
@@ -43,3 +43,10 @@ def test_windows_that_do_not_fit_are_refused_before_anything_is_trained(
     with pytest.raises(ValueError, match=rf"windows of {length} frames .*use --set {part}\.length={right}"):
         check(experiment, Data(windows, windows))
     check(preset("warp", "pong", 104, 80, "tiny"), Data(windows, windows))
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_every_world_can_be_taught_on(tmp_path: Path, name: str) -> None:
+    collect(CollectConfig(game="pong", frames=200, episode_frames=200, workers=1), tmp_path)
+    windows = Windows(open_datasets((tmp_path,)), "all")
+    check(further("pong", preset(name, "pong", 104, 80, "tiny").family), Data(windows, windows))

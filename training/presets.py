@@ -111,8 +111,9 @@ def _span(dynamics: WarpConfig) -> int:
 def further(game: str, family: Family) -> Experiment:
     """The default for dynamics that go on learning: faults in the context from the first step on, and a
     learning rate that only falls."""
+    lam = LoopConfig()  # which is not trained
     if isinstance(family, WarpFamily):
-        batch, length = 32, _span(family.dynamics)
+        batch, length, lam = 32, _span(family.dynamics), LoopConfig(length=family.least_lengths()["lam"])
     else:
         batch, length = 16, 16
     dynamics: Any = family.dynamics
@@ -121,6 +122,7 @@ def further(game: str, family: Family) -> Experiment:
     return Experiment(
         game=game,
         family=replace(family, dynamics=dynamics),
+        lam=lam,
         dynamics=LoopConfig(steps=800, batch=batch, length=length, optim=OptimConfig(lr=1e-3, decay=1.0)),
         shares=(0.0, 0.0, 1.0),
     )

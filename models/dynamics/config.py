@@ -67,7 +67,7 @@ class WarpConfig:
     after which the past has faults; own_share: how often it is then the model's own dream; blurred: how often it is
     blurred; grain: standard deviation, at most, of its noise; jitter: the same, in pixels, of the last displacement, or
     what stands would begin to fall for a tenth of a pixel; short: how often frames of it are missing; action_noise: how
-    often an action is another one than it was, from then on.
+    often an action is another one than it was, from then on, so that a key that is held does not go on to jump.
     """
 
     width: int = 96
@@ -85,7 +85,7 @@ class WarpConfig:
     grain: float = 0.03
     jitter: float = 0.4
     short: float = 0.15
-    action_noise: float = 0.02
+    action_noise: float = 0.1
 
     def __post_init__(self) -> None:
         if self.history < 2 or self.width % 8:

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from models.autoencoder import AutoencoderConfig, PatchAutoencoder
 from models.canvas import Canvas
-from models.displacement import displacement
+from models.displacement import REACH, displacement
 from models.dynamics.config import WarpConfig
 from models.dynamics.context import swapped
 from models.frames import to_uint8
@@ -193,9 +193,9 @@ class Warp(nn.Module):
         return self.draw(past, action, NOISE * torch.randn_like(past.frames[:, -1]), 2)
 
     def plan(self, past: Past, action: Tensor) -> Plan:
-        """What the next frame may be made of, under an action int64 [B]."""
+        """What the next frame may be made of, under an action int64 [B]. Nothing moves further than was ever read."""
         memory = self.net.remember(past.frames)
-        shifts = self.net.shifts(memory, action, past.moved)
+        shifts = self.net.shifts(memory, action, past.moved).clamp(-REACH, REACH)
         views = [past.canvas.through(shifts[:, k], self.config.margin) for k in range(self.config.moves)]
         pictures, seen = zip(*views, strict=True)
         candidates = torch.stack([past.frames[:, -1], *pictures], dim=1)
