@@ -40,15 +40,33 @@ def shift(frames: Tensor, by: Tensor, sharp: bool = False, cut: int = 0, beyond:
     """Pictures [B, C, H, W] moved by [B, 2] pixels right and down; what comes in repeats the edge, or is zero where
     `beyond` is "zeros". cut: pixels that are left off at every side.
 
-    Bilinearly, or where `sharp`, bicubically: that blurs less when it is done again and again, and takes longer.
+    Bilinearly, or where `sharp`, by cubic convolution (Keys 1981), which blurs less and takes longer.
     """
+    if not sharp:
+        return _sampled(frames, by, "bilinear", cut, cut, beyond)
+    right, down = by * by.new_tensor([1.0, 0.0]), by * by.new_tensor([0.0, 1.0])
+    return _cubic(_cubic(frames, right, 0, cut, beyond), down, cut, 0, beyond)
+
+
+def _cubic(frames: Tensor, by: Tensor, rows: int, columns: int, beyond: str) -> Tensor:
+    """Along one axis, with Keys' own -1/2 instead of PyTorch's -3/4: that lets waves of eight pixels grow by a
+    fortieth with each half pixel, and pictures that are moved again and again end in stripes.
+
+    The kernel is linear in this number, and with 0 it is the bilinear one at a bent fraction.
+    """
+    part = by - by.floor()
+    bent = by.floor() + part * part * (3 - 2 * part)
+    steep = _sampled(frames, by, "bicubic", rows, columns, beyond)
+    return (2 * steep + _sampled(frames, bent, "bilinear", rows, columns, beyond)) / 3
+
+
+def _sampled(frames: Tensor, by: Tensor, kind: str, cut_rows: int, cut_columns: int, beyond: str) -> Tensor:
     height, width = frames.shape[-2:]
-    rows = torch.arange(cut, height - cut, device=frames.device) + 0.5
-    columns = torch.arange(cut, width - cut, device=frames.device) + 0.5
+    rows = torch.arange(cut_rows, height - cut_rows, device=frames.device) + 0.5
+    columns = torch.arange(cut_columns, width - cut_columns, device=frames.device) + 0.5
     x = (columns[None] - by[:, :1]) * 2 / width - 1  # [B, W]
     y = (rows[None] - by[:, 1:]) * 2 / height - 1  # [B, H]
     grid = torch.stack([x[:, None].expand(-1, len(rows), -1), y[:, :, None].expand(-1, -1, len(columns))], dim=-1)
-    kind = "bicubic" if sharp else "bilinear"
     return F.grid_sample(frames, grid, mode=kind, padding_mode=beyond, align_corners=False)
 
 

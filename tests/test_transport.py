@@ -42,6 +42,29 @@ def test_a_sharp_shift_keeps_more_detail() -> None:
     assert left[True] > 2 * left[False]
 
 
+@pytest.mark.parametrize("fraction", [0.25, 0.5, 0.8])
+def test_no_wave_grows_by_being_moved_again_and_again(fraction: float) -> None:
+    """One way and on, a hundred times, on waves that go round: what is not moved is an eighth of a wave or longer."""
+    row = torch.arange(48.0)
+    waves = torch.stack([torch.cos(2 * torch.pi * row / length) for length in (48, 16, 8, 6, 4, 3)])
+    moved = waves[None, :, None].expand(1, -1, 8, -1)
+    for _ in range(100):
+        padded = torch.cat([moved[..., -4:], moved, moved[..., :4]], dim=-1)
+        moved = shift(padded, torch.tensor([[fraction, 0.0]]), sharp=True)[..., 4:-4]
+    left = moved[0, :, 4].std(dim=-1) / waves.std(dim=-1)
+    assert left.max() < 1.01
+    assert left[0] > 0.99  # and the longest stay
+
+
+def test_a_sharp_shift_along_one_axis_leaves_the_other_alone() -> None:
+    frames = picture().requires_grad_(False)
+    moved = shift(frames, torch.tensor([[2.5, 0.0], [0.0, 1.0]]), sharp=True)
+    torch.testing.assert_close(moved[1, :, 1:], frames[1, :, :-1], atol=1e-5, rtol=0)
+    taps = torch.tensor([-1, 9, 9, -1]) / 16  # Keys' kernel half way
+    want = sum(tap * frames[0, :, :, i : i + 20] for i, tap in enumerate(taps))
+    torch.testing.assert_close(moved[0, :, :, 4:23], want[..., :19], atol=1e-5, rtol=0)
+
+
 def test_where_to_shift_can_be_learned() -> None:
     """The gradient leads to the true shift of a smooth picture from pixels away."""
     row, column = torch.meshgrid(torch.arange(16.0), torch.arange(24.0), indexing="ij")

@@ -17,7 +17,8 @@ class MaskGITConfig:
     share of training after which the context has faults in it: a share `own_share` of the batches has the
     model's own dream as context, in the others a share `erased` of the windows lacks a part of the picture,
     and a share `action_noise` of the actions is another one than it was;
-    passes: at most so many passes a frame at play, unless the dials say otherwise;
+    passes, temperature: at most so many passes a frame at play, and how freely tokens are drawn, unless the dials say
+    otherwise;
     easy: of the tokens that do not change, one in `easy` is trained on, with weight `easy`, which leaves
     the expected loss as it is and saves most of its cost.
     """
@@ -35,6 +36,7 @@ class MaskGITConfig:
     action_noise: float = 0.01
     easy: int = 8
     passes: int = 24
+    temperature: float = 0.8
 
     def __post_init__(self) -> None:
         check_heads(self.width, self.heads)

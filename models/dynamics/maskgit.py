@@ -265,7 +265,8 @@ class MaskGITWorld(TokenWorld):
     """The state holds `earlier`, the frame before the present one, too."""
 
     def __init__(self, config: MaskGITFamily, spec: WorldSpec, sampling: Sampling | None = None) -> None:
-        super().__init__(config, spec, sampling or Sampling(steps=config.dynamics.passes))
+        usual = Sampling(steps=config.dynamics.passes, temperature=config.dynamics.temperature)
+        super().__init__(config, spec, sampling or usual)
         self._table: Tensor | None = None
 
     def fresh_latent_actions(self) -> LatentActionModel:
