@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from models.dynamics.context import Memory
+from models.learned_world import LearnedWorld
 from models.tokenizer import Tokenizer
 from models.world import Luck, Sampling, State, Window, WorldSpec
 
 
-class TokenWorld(nn.Module):
+class TokenWorld(LearnedWorld):
     """Tokenizer, LAM and dynamics. A family says how the last two are made, how a dream begins and how it goes on.
 
     State: `grid` int64 [B, N], the present; `history` int64 [B, R, N], the frames that its decoding depends on; `keys`,
@@ -22,15 +22,14 @@ class TokenWorld(nn.Module):
     `entropy` float [B, N], in nats, at which each token was drawn; and what a family adds.
     """
 
-    latent_actions: Any
-    dynamics: Any
+    tokenizer: Tokenizer
 
     def __init__(self, config: Any, spec: WorldSpec, sampling: Sampling) -> None:
         super().__init__()
         codes = config.latent_actions.codes
         self.config, self.sampling = config, sampling
         self.spec = spec if spec.actions else replace(spec, actions=tuple(f"latent {code}" for code in range(codes)))
-        self.tokenizer: Tokenizer = config.tokenizer.build(spec)
+        self.tokenizer = config.tokenizer.build(spec)
         self.latent_actions = self.fresh_latent_actions()
         self.dynamics = self.fresh_dynamics()
 
@@ -61,21 +60,6 @@ class TokenWorld(nn.Module):
             self.latent_actions = self.fresh_latent_actions().to(device)
             self.dynamics = self.fresh_dynamics().to(device)
         self.forget()
-
-    def forget(self) -> None:
-        """Drop what was computed from the dynamics' weights; they are others now."""
-
-    def with_spec(self, spec: WorldSpec) -> Self:
-        """The same weights under another spec, for example one with a measured action table."""
-        other = copy.copy(self)
-        other.spec = spec
-        return other
-
-    def with_sampling(self, sampling: Sampling) -> Self:
-        """The same weights under other dials; the state stays valid."""
-        other = copy.copy(self)
-        other.sampling = sampling
-        return other
 
     @torch.inference_mode()
     def reset(self, window: Window, rng: torch.Generator | None = None) -> State:

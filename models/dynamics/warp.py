@@ -18,7 +18,6 @@ next frame is moved to where the dream is.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -32,6 +31,7 @@ from models.displacement import REACH, displacement
 from models.dynamics.config import WarpConfig
 from models.dynamics.context import swapped
 from models.frames import to_uint8
+from models.learned_world import LearnedWorld
 from models.motion_actions import HISTORY, MotionActionConfig, MotionActionModel, astray, at_best, error, surprise
 from models.tokenizer import Size
 from models.transport import Memory, Transport, shift
@@ -250,7 +250,7 @@ class WarpFamily:
         return WarpWorld(self, spec)
 
 
-class WarpWorld(nn.Module):
+class WarpWorld(LearnedWorld):
     """Autoencoder, LAM and dynamics as one playable thing.
 
     State: `latents` float [B, T, D, rows, columns], the last frames, the present one at the end; `canvas` float
@@ -267,24 +267,6 @@ class WarpWorld(nn.Module):
         self.tokenizer = PatchAutoencoder(config.tokenizer, spec)
         self.latent_actions = MotionActionModel(config.latent_actions, spec)
         self.dynamics = Warp(config.dynamics, spec, codes)
-
-    def link(self) -> None:
-        """Nothing to tell the other parts: they work on frames."""
-
-    def forget(self) -> None:
-        """Nothing is computed ahead from the dynamics' weights."""
-
-    def with_spec(self, spec: WorldSpec) -> WarpWorld:
-        """The same weights under another spec, for example one with a measured action table."""
-        other = copy.copy(self)
-        other.spec = spec
-        return other
-
-    def with_sampling(self, sampling: Sampling) -> WarpWorld:
-        """The same weights under other dials; the state stays valid."""
-        other = copy.copy(self)
-        other.sampling = sampling
-        return other
 
     def centred(self, frames: Tensor) -> Tensor:
         """uint8 [B, T, C, H, W] → what the dynamics see of them: through the latents, around zero."""
