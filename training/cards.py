@@ -87,5 +87,5 @@ def _ways(facts: Mapping[str, Any]) -> list[str]:
     """The commands that made a world, the first one first, and what each took."""
     earlier = _ways(facts["from"]) if "from" in facts else []
     minutes = ", ".join(f"{part} {value:.1f}" for part, value in facts.get("minutes", {}).items())
-    which = f", commit {facts['commit']}, weights {facts['weights']}" if "weights" in facts else ""
+    which = f", commit {facts.get('commit', 'unknown')}, weights {facts['weights']}" if "weights" in facts else ""
     return [*earlier, f"- command: `{facts.get('command', 'unknown')}`; minutes: {minutes or 'unknown'}{which}"]
