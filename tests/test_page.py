@@ -2,9 +2,13 @@
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from training import report
 from training.page import curve, html_of, page
 
 VOID = {"meta", "img", "line", "polyline", "polygon", "rect"}
@@ -103,3 +107,15 @@ def test_what_was_not_measured_is_left_out():
 )
 def test_markdown_becomes_html(text, expected):
     assert html_of(text) == expected
+
+
+def test_a_film_that_would_be_too_large_ends_earlier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = list(np.random.default_rng(0).integers(0, 256, (16, 24, 24, 3), dtype=np.uint8))
+    counts = []
+    for most in (10_000_000, 40_000, 1):
+        monkeypatch.setattr(report, "MOST_BYTES", most)
+        report.save_film(tmp_path / "film.gif", noise, 15.0)
+        with Image.open(tmp_path / "film.gif") as film:
+            counts.append(getattr(film, "n_frames", 1))
+        assert counts[-1] == 1 or (tmp_path / "film.gif").stat().st_size <= most
+    assert counts[0] == 16 > counts[1] > counts[2] == 1

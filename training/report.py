@@ -30,14 +30,25 @@ def save_sheet(path: Path, rows: Sequence[Sequence[Tensor]], zoom: int = 2, gap:
     Image.fromarray(picture.repeat(zoom, 0).repeat(zoom, 1)).save(path)
 
 
+MOST_BYTES = 2_500_000
+"""Of a film; a page with all pictures of a scorecard should be no more than 5 MB."""
+
+
 def save_film(path: Path, frames: Sequence[NDArray[np.uint8]], fps: float, zoom: int = 2) -> None:
-    """Write frames uint8 [H, W, C] as one GIF, enlarged without smoothing, that begins anew at its end."""
+    """Write frames uint8 [H, W, C] as one GIF, enlarged without smoothing, that begins anew at its end.
+
+    Where it would be larger than MOST_BYTES, as with pictures that scroll, it ends earlier.
+    """
     if not frames:
         return
     shown = [Image.fromarray(f[..., 0] if f.shape[2] == 1 else f).convert("RGB") for f in frames]
     large = [one.resize((one.width * zoom, one.height * zoom), Image.Resampling.NEAREST) for one in shown]
     path.parent.mkdir(parents=True, exist_ok=True)
-    large[0].save(path, save_all=True, append_images=large[1:], duration=round(1000 / fps), loop=0)
+    while True:
+        large[0].save(path, save_all=True, append_images=large[1:], duration=round(1000 / fps), loop=0)
+        if path.stat().st_size <= MOST_BYTES or len(large) == 1:
+            return
+        large = large[: len(large) // 2]
 
 
 def markdown(card: Mapping[str, Any]) -> str:
