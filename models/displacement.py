@@ -30,6 +30,12 @@ def displacement(before: Tensor, after: Tensor, at_once: int = 128) -> Tensor:
     return torch.cat([_displacement(one.float(), two.float()) for one, two in parts])
 
 
+def displacements(frames: Tensor) -> Tensor:
+    """uint8 [B, T, C, H, W] → pixels right and down by which the picture moved in each step: float [B, T-1, 2]."""
+    found = displacement(frames[:, :-1].flatten(0, 1), frames[:, 1:].flatten(0, 1))
+    return found.reshape(len(frames), -1, 2)
+
+
 def _displacement(before: Tensor, after: Tensor) -> Tensor:
     batch, _, height, width = before.shape
     half = (height // 2, width // 2)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 from typing import Any, Self
 
-from torch import nn
+from torch import Tensor, nn
 
-from models.world import Sampling, WorldSpec
+from models.world import Sampling, Window, WorldSpec
 
 
 class LearnedWorld(nn.Module):
@@ -18,6 +18,18 @@ class LearnedWorld(nn.Module):
     dynamics: Any
     spec: WorldSpec
     sampling: Sampling
+
+    def frames_of(self, window: Window) -> Tensor:
+        """The frames of a window to begin from, uint8 [B, T, C, H, W], where the weights are.
+
+        Raises ValueError where they are fewer than the context.
+        """
+        frames = window.frames.to(next(self.dynamics.parameters()).device)
+        if frames.shape[1] < self.spec.context:
+            raise ValueError(
+                f"window has {frames.shape[1]} frames but {self.spec.game!r} needs a context of {self.spec.context}"
+            )
+        return frames
 
     def link(self) -> None:
         """Tell the other parts that the tokenizer changed."""

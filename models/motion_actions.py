@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from models.displacement import displacement
+from models.displacement import displacements
 from models.frames import to_float
 from models.latent_actions import posterior
 from models.quantizers import perplexity
@@ -157,7 +157,7 @@ class MotionActionModel(nn.Module):
         displacements that were missed. frames: uint8 [B, 3, C, H, W], many more than there are codes."""
         beyond = []
         for some in torch.split(frames, AT_ONCE):
-            was, now = displacement(some[:, 0], some[:, 1]), displacement(some[:, 1], some[:, 2])
+            was, now = displacements(some).unbind(1)
             beyond.append(now - self._told(to_float(some[:, :2]) - 0.5, None, was, 1).shifts[:, 0])
         bent = (torch.cat(beyond) / NEAR).asinh().cpu().numpy().astype(np.float32)
         cv2.setRNGSeed(0)
@@ -175,8 +175,7 @@ class MotionActionModel(nn.Module):
     @torch.no_grad()
     def read(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 [B, T, C, H, W] → codes int64 [B, T-1] and displacements float [B, T-1, 2], see `displacement`."""
-        moved = displacement(frames[:, :-1].flatten(0, 1), frames[:, 1:].flatten(0, 1))
-        moved = rearrange(moved, "(b t) k -> b t k", b=len(frames))
+        moved = displacements(frames)
         was = torch.cat([torch.zeros_like(moved[:, :1]), moved[:, :-1]], dim=1)
         seen = to_float(frames) - 0.5
         seen = torch.cat([seen[:, :1], seen], dim=1)
@@ -222,15 +221,13 @@ class MotionActionModel(nn.Module):
             raise ValueError(f"windows of {frames.shape[1]} frames do not fit; use --set lam.length={HISTORY + 1}")
         free = progress < config.free_share
         frames = frames if free else frames[: config.tries]
-        was, now = displacement(frames[:, 0], frames[:, 1]), displacement(frames[:, 1], frames[:, 2])
+        was, now = displacements(frames).unbind(1)
         seen = to_float(frames) - 0.5
         before, truth = seen[:, :-1], seen[:, -1:]
         expected = self._told(before, None, was, 1)
         alone = error(expected.frames, truth)[:, 0]
         logs = {"free_mse": alone.detach().mean(), "free_cost": surprise(alone.detach()).mean()}
-        untold = (
-            self._pictures(expected, truth)[:, 0] + self.config.follow * missed(expected.shifts[:, 0], now)
-        ).mean()
+        untold = self._pictures(expected, truth)[:, 0] + config.follow * missed(expected.shifts[:, 0], now)
         if free:
             return untold.mean(), logs
         codes = torch.arange(config.codes, device=seen.device).repeat(len(seen))

@@ -161,7 +161,7 @@ class Transport(nn.Module):
 
     def candidates(self, present: Tensor, shifts: Tensor) -> Tensor:
         """The present frame [B, C, H, W] and itself moved: [B, K + 1, C, H, W]."""
-        moved = [shift(present, shifts[:, k], self.noisy) for k in range(self.moves)]
+        moved = [shift(present, shifts[:, k]) for k in range(self.moves)]
         return torch.stack([present, *moved], dim=1)
 
     def tell(

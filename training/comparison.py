@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ def compare(
     and where a folder holds results of another budget.
     """
     check_rows(names)
-    terms = {"minutes": budget.minutes, "seed": seed, "size": size, "frames": data.train.frames, "ours": ours}
+    terms = {**asdict(budget), "seed": seed, "size": size, "frames": data.train.frames, "ours": ours}
     rows = {}
     for name in names:
         path = folder / f"{name}.json"
@@ -96,7 +96,7 @@ def _row(
     experiment = replace(experiment, seed=seed)
     check(experiment, data)
     say(f"{name}: {budget.minutes:g} minutes of training")
-    terms = {"preset": chosen, "minutes": budget.minutes, "seed": seed, "size": size}
+    terms = {"preset": chosen, **asdict(budget), "seed": seed, "size": size}
     run = Run(folder / "run", terms, resume=(folder / "run" / "config.json").is_file())
     pipeline = Pipeline(experiment, data, run, say=lambda line: say(f"{name}: {line}"))
     pipeline.train()

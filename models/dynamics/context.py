@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from models.blocks import KeysValues, Past
@@ -24,6 +25,13 @@ class Memory(NamedTuple):
     keys: Tensor
     values: Tensor
     filled: Tensor
+
+    @classmethod
+    def of(cls, kept: list[KeysValues], frames: int) -> Memory:
+        """The last of the frames that a trunk has seen, at most `frames` of them, in room for as many."""
+        keys, values = (torch.stack([own[i] for own in kept], dim=1)[..., -frames:, :] for i in (0, 1))
+        filled, lack = keys.shape[4], (0, 0, frames - keys.shape[4], 0)
+        return cls(F.pad(keys, lack), F.pad(values, lack), torch.full((len(keys),), filled, device=keys.device))
 
     def past(self) -> list[Past]:
         """One `Past` a block, for one present frame."""

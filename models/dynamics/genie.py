@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -103,18 +103,12 @@ class Genie(nn.Module):
 
     def _led(self, actions: Tensor) -> Tensor:
         """Actions [B, T-1] between T frames → the action that led to each: [B, T]."""
-        return torch.cat([torch.full_like(actions[:, :1], self.actions), actions], dim=1)
+        return F.pad(actions, (1, 0), value=self.actions)
 
     def remember(self, tokens: Tensor, actions: Tensor) -> Memory:
         """Frames [B, T, N] and the actions [B, T-1] between them → memory of all of them."""
-        led = torch.full((len(tokens), tokens.shape[1]), self.actions, device=tokens.device)
-        led[:, 1:] = actions
-        _, kept = self.features(tokens, None, led)
-        reach = self.config.reach - 1
-        keys, values = (torch.stack([own[i] for own in kept], dim=1)[..., -reach:, :] for i in (0, 1))
-        filled, lack = keys.shape[4], (0, 0, reach - keys.shape[4], 0)
-        whole = torch.full((len(tokens),), filled, device=tokens.device)
-        return Memory(F.pad(keys, lack), F.pad(values, lack), whole)
+        _, kept = self.features(tokens, None, self._led(actions))
+        return Memory.of(kept, self.config.reach - 1)
 
     def draw(self, memory: Memory, action: Tensor, temperature: float, chance: Tensor) -> tuple[Tensor, Tensor, Memory]:
         """The next frame under an action [B]: tokens [B, N], entropies [B, N], and a memory that holds it too.
@@ -154,13 +148,10 @@ class GenieFamily:
         """One dial for all parts."""
         tokenizer = TokenizerConfig.sized(size)
         return cls(
-            tokenizer=TokenizerConfig(
-                kind="vq", codes=min(tokenizer.codes, 1024), width=tokenizer.width, heads=tokenizer.heads,
-                encoder_depth=tokenizer.encoder_depth, decoder_depth=tokenizer.decoder_depth, latent=tokenizer.latent,
-            ),
+            tokenizer=replace(tokenizer, kind="vq", codes=min(tokenizer.codes, 1024)),
             latent_actions=PixelActionConfig.sized(size),
             dynamics=GenieConfig.sized(size),
-        )  # fmt: skip
+        )
 
     def least_lengths(self) -> dict[str, int]:
         """Frames that windows need at least, by part."""

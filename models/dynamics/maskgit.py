@@ -175,10 +175,7 @@ class MaskGIT(nn.Module):
             empty = self.place.new_zeros(batch, len(self.trunk), places, *heads)
             return Memory(empty, empty.clone(), torch.zeros(batch, dtype=torch.int64, device=tokens.device))
         _, kept = self.foretell(past, shifted(past), actions, table)
-        keys, values = (torch.stack([own[i] for own in kept], dim=1)[..., -reach:, :] for i in (0, 1))
-        filled, lack = keys.shape[4], (0, 0, reach - keys.shape[4], 0)
-        whole = torch.full((batch,), filled, device=tokens.device)
-        return Memory(F.pad(keys, lack), F.pad(values, lack), whole)
+        return Memory.of(kept, reach)
 
     def advance(
         self, present: Tensor, earlier: Tensor, action: Tensor, memory: Memory, table: Tensor

@@ -64,11 +64,7 @@ class TokenWorld(LearnedWorld):
     @torch.inference_mode()
     def reset(self, window: Window, rng: torch.Generator | None = None) -> State:
         """Remember the frames of a window; codes are read off the frames where none are given."""
-        frames = window.frames.to(self._device())
-        if frames.shape[1] < self.spec.context:
-            raise ValueError(
-                f"window has {frames.shape[1]} frames but {self.spec.game!r} needs a context of {self.spec.context}"
-            )
+        frames = self.frames_of(window)
         actions = window.actions
         if actions is None:
             actions = self.infer_actions(frames)

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from models.autoencoder import AutoencoderConfig, PatchAutoencoder
 from models.canvas import Canvas
-from models.displacement import REACH, displacement
+from models.displacement import REACH, displacements
 from models.dynamics.config import WarpConfig
 from models.dynamics.context import swapped
 from models.frames import to_uint8
@@ -275,23 +275,18 @@ class WarpWorld(LearnedWorld):
     @torch.inference_mode()
     def reset(self, window: Window, rng: torch.Generator | None = None) -> State:
         """Remember the last frames of a window; where there are few, the oldest stands in for those before it."""
-        frames = window.frames.to(self._device())
-        if frames.shape[1] < self.spec.context:
-            raise ValueError(
-                f"window has {frames.shape[1]} frames but {self.spec.game!r} needs a context of {self.spec.context}"
-            )
+        frames = self.frames_of(window)
         config = self.config.dynamics
         frames = frames[:, -config.span :]
-        moved = torch.zeros(len(frames), 2, device=frames.device)
+        steps = displacements(frames) if frames.shape[1] > 1 else torch.zeros(len(frames), 1, 2, device=frames.device)
         latents = self.tokenizer.encode(frames)
         seen = self.tokenizer.decode(latents) - 0.5
         canvas = Canvas.begin(seen[:, 0], config.margin)
         for at in range(1, frames.shape[1]):
-            moved = displacement(frames[:, at - 1], frames[:, at])
-            canvas = canvas.moved(moved).with_frame(seen[:, at])
+            canvas = canvas.moved(steps[:, at - 1]).with_frame(seen[:, at])
         lack = latents[:, :1].expand(-1, max(0, config.history - latents.shape[1]), -1, -1, -1)
         latents = torch.cat([lack, latents], dim=1)[:, -config.history :]
-        return {"latents": latents, "canvas": torch.cat(canvas, dim=1), "moved": moved}
+        return {"latents": latents, "canvas": torch.cat(canvas, dim=1), "moved": steps[:, -1]}
 
     @torch.inference_mode()
     def step(self, state: State, action: Tensor, rng: Luck = None) -> State:
