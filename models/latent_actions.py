@@ -11,12 +11,16 @@ every code can be tried on every transition for little: no straight-through grad
 the tokens of the frame rather than its pixels, because a one-pixel ball weighs nothing in a squared error.
 
 Training has three phases. *Free*: the decoder learns, without codes, what can be told without them (the
-ball, the opponent), so that what is left for the codes is what the player does. *Sorting*: its memory is
-frozen, and the codes part ways by expectation-maximisation (Neal and Hinton 1998), with posteriors partly
-balanced over the batch (Sinkhorn-Knopp, as in SwAV, arXiv 2006.09882) so that none falls out of use. But a
-posterior knows of the past, which the encoder does not, so codes would come to mean "as before" or "the
-other way". *Choosing* therefore minimises the cost expected under the encoder's own choice: all costs are
-known, so the gradient is exact, and a code can only mean what two frames show.
+ball, the opponent), from the past in half of the batches and from the present frame alone in the others.
+*Sorting*: its memory is frozen, and the codes part ways by expectation-maximisation (Neal and Hinton 1998), with
+posteriors partly balanced over the batch (Sinkhorn-Knopp, as in SwAV, arXiv 2006.09882) so that none falls
+out of use. *Choosing* minimises the cost expected under the encoder's own choice: all costs are known, so the
+gradient is exact.
+
+What a code has to tell is what the past did not: each place weighs as much as the decoder that knows the past
+was wrong about it, so that a ball that flies on weighs little. But with a code the decoder sees the present frame
+alone, or codes would come to mean "as before" and "the other way", which the past makes clear and a player
+at the keys does not.
 """
 
 from __future__ import annotations
@@ -36,7 +40,8 @@ from models.world import WorldSpec
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LatentActionConfig:
-    """codes: how many latent actions. width, heads, depth, reach: of the decoder; channels: of the encoder.
+    """codes: how many latent actions. width, heads, depth, reach: of the decoder; channels: of the encoder, and
+    layers its convolutions: with three a move of some ten pixels is only seen at one end, and left is taken for right.
 
     free_share, sort_share: shares of training in which the decoder learns without codes, and in which codes
     are sorted; what remains is for choosing. balance: how far the use of the codes is evened out in
@@ -52,6 +57,7 @@ class LatentActionConfig:
     depth: int = 3
     reach: int = 5
     channels: int = 24
+    layers: int = 3
     free_share: float = 0.45
     sort_share: float = 0.08
     balance: float = 0.5
@@ -64,6 +70,8 @@ class LatentActionConfig:
         if not 2 <= self.codes <= 64:
             raise ValueError(f"number of latent actions must be in [2, 64], found {self.codes}")
         check_heads(self.width, self.heads)
+        if self.layers < 3:
+            raise ValueError(f"layers must be 3 or more, found {self.layers}")
         if not 0 <= self.free_share < 1 or not 0 <= self.sort_share < 1 - self.free_share or not 0 <= self.balance <= 1:
             shares = f"free_share {self.free_share} and sort_share {self.sort_share} must be in [0, 1) and leave a rest"
             raise ValueError(f"{shares}, balance {self.balance} must be in [0, 1]")
@@ -77,18 +85,20 @@ class LatentActionConfig:
             "base": {"width": 256, "heads": 8, "depth": 6, "channels": 48},
             "paper": {"width": 1024, "heads": 16, "depth": 20, "channels": 96, "reach": 16},
         }
-        return cls(**dials[size])
+        return cls(layers=4, **dials[size])
 
 
 class ChangeEncoder(nn.Module):
     """Two frames → logits over the codes, by convolutions and a sum over the frame."""
 
-    def __init__(self, channels: int, width: int, codes: int) -> None:
+    def __init__(self, channels: int, width: int, codes: int, layers: int) -> None:
         super().__init__()
+        wider = [(nn.Conv2d(4 * width, 4 * width, 3, padding=1), nn.GELU()) for _ in range(layers - 3)]
         self.see = nn.Sequential(
             nn.Conv2d(9, width, 5, stride=2, padding=2), nn.GELU(),
             nn.Conv2d(width, 2 * width, 5, stride=2, padding=2), nn.GELU(),
             nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1), nn.GELU(),
+            *(each for pair in wider for each in pair),
         )  # fmt: skip
         self.tell = nn.Sequential(
             nn.LayerNorm(8 * width), nn.Linear(8 * width, 4 * width), nn.GELU(), nn.Linear(4 * width, codes)
@@ -114,7 +124,7 @@ class LatentActionModel(nn.Module):
         super().__init__()
         self.config, self.spec = config, spec
         width = config.width
-        self.encoder = ChangeEncoder(spec.channels, config.channels, config.codes)
+        self.encoder = ChangeEncoder(spec.channels, config.channels, config.codes, config.layers)
         features = tokenizer.features()
         self.register_buffer("features", features, persistent=False)
         self.features: Tensor
@@ -148,6 +158,10 @@ class LatentActionModel(nn.Module):
             x, _ = block(x)
         return self.norm(x)
 
+    def see(self, present: Tensor, table: Tensor) -> Tensor:
+        """Frames int64 [B, N] → features that know nothing but each of them [B, N, D]."""
+        return self.remember(present[:, None], table)[:, 0]
+
     def tell(self, x: Tensor, codes: Tensor | None, present: Tensor, table: Tensor) -> Tensor:
         """Features [K, D], a code [K] (or none) and the present token [K] of K places → logits of the next [K, V]."""
         style = self.no_code if codes is None else self.no_code + self.code(codes)
@@ -166,25 +180,29 @@ class LatentActionModel(nn.Module):
         past, future = tokens[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(0, 1)  # [B·(T-1), N]
         with torch.set_grad_enabled(free):  # what is known of the past is settled before codes come in
             table = self.table()
-            x = self.remember(tokens[:, :-1], table).flatten(0, 1)
+            now = free and bool(torch.rand(()) < 0.5)
+            x = self.see(past, table) if now else self.remember(tokens[:, :-1], table).flatten(0, 1)
         pairs = torch.stack([frames[:, :-1], frames[:, 1:]], dim=2).flatten(0, 1)
         changed = past != future
         tried = torch.randperm(len(past), device=past.device)[: len(past) if free else self.config.tries]
         places = changed | self._watched(tokens)
         x, past, future, changed, places, pairs = (each[tried] for each in (x, past, future, changed, places, pairs))
         row = places.nonzero()[:, 0]  # which transition each of the K places belongs to
-        x, present, target, moved = x[places], past[places], future[places], changed[places]
+        present, target, moved = past[places], future[places], changed[places]
         total = moved.sum().clamp(min=1)
 
-        def entropy(code: int | None) -> Tensor:
+        def entropy(x: Tensor, code: int | None) -> Tensor:
             codes = None if code is None else torch.full_like(target, code)
             return F.cross_entropy(self.tell(x, codes, present, table).float(), target, reduction="none")
 
-        alone = entropy(None)
-        logs = {"free_ce": alone.detach()[moved].mean()}
+        alone = entropy(x[places], None)
         if free:
-            return alone.sum() / total, logs
-        each = torch.stack([entropy(code) for code in range(self.config.codes)], dim=1)  # [K, A]
+            return alone.sum() / total, {"present_ce" if now else "free_ce": alone.detach()[moved].mean()}
+        logs = {"free_ce": alone.detach()[moved].mean()}
+        unknown = -torch.expm1(-alone.detach())[:, None]  # how wrong the past was about each place, [K, 1]
+        with torch.no_grad():
+            x = self.see(past, table)[places]
+        each = unknown * torch.stack([entropy(x, code) for code in range(self.config.codes)], dim=1)  # [K, A]
         cost = each.new_zeros(len(past), self.config.codes).index_add(0, row, each)
         logits = self.encoder(to_float(pairs.to(x.device)))[:, 0]  # [K, A]
         if progress < self.config.free_share + self.config.sort_share:
@@ -197,7 +215,7 @@ class LatentActionModel(nn.Module):
         rebuild = ((share * cost).sum() + alone.sum()) / total
         code = logits.argmax(-1)
         logs |= {
-            "code_ce": each.detach().gather(1, code[row][:, None])[moved].mean(),
+            "code_ce": each.detach().gather(1, code[row][:, None])[moved].sum() / unknown[moved].sum().clamp(min=1e-6),
             "sure": share.detach().amax(-1).mean(),
             "perplexity": torch.tensor(perplexity(torch.bincount(code, minlength=self.config.codes))),
         }
@@ -205,7 +223,7 @@ class LatentActionModel(nn.Module):
 
     @torch.no_grad()
     def gain(self, frames: Tensor, tokens: Tensor) -> dict[str, float]:
-        """What the codes are worth to this model's own decoder, on changed tokens.
+        """What the codes are worth to this model's own decoder, on changed tokens, from the present frame alone.
 
         frames: uint8 [B, T, C, H, W], tokens: int64 [B, T, N] of them. Returns cross-entropies in nats with
         the codes read off the frames, with the same codes shuffled over the batch and with no code, and
@@ -214,7 +232,7 @@ class LatentActionModel(nn.Module):
         table, codes = self.table(), self.infer(frames).flatten()
         past, future = tokens[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(0, 1)
         changed = past != future
-        x, row = self.remember(tokens[:, :-1], table).flatten(0, 1)[changed], changed.nonzero()[:, 0]
+        x, row = self.see(past, table)[changed], changed.nonzero()[:, 0]
         order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(0)).to(codes.device)
         tried = {"inferred": codes, "shuffled": codes[order], "none": None}
         found = {

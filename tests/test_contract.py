@@ -59,10 +59,12 @@ def _tokens_losses(world: Any, window: Window) -> Iterator[tuple[str, nn.Module,
     world.tokenizer.fit(iter(window.frames))
     world.link()
     tokens = world.tokenizer.encode(window.frames)
-    for progress in (0.0, 0.5, 1.0):
+    for progress in (0.0, 0.0, 0.0, 0.0, 0.5, 1.0):  # the first ones with or without the past
         yield "latent actions", world.latent_actions, world.latent_actions.loss(window.frames, tokens, progress)[0]
+    actions = window.actions.clone()
+    actions[0, -2] = -1  # where one game ends and another begins
     for progress in (0.0, 1.0):
-        yield "dynamics", world.dynamics, world.dynamics.loss(tokens, window.actions, progress)[0]
+        yield "dynamics", world.dynamics, world.dynamics.loss(tokens, actions, progress)[0]
 
 
 def _genie() -> GenieFamily:

@@ -102,9 +102,18 @@ def test_a_perfect_world_gets_full_marks(card):
     assert value(found["dreams"]["world"]["all"]["obeys_move"]) == 1
     assert value(found["dreams"]["real"]["all"]["obeys_move"]) == 1
     assert value(found["dreams"]["world"]["all"]["obeys_by_chance"]) < 0.6
+    assert value(found["dreams"]["world"]["all"]["read_back"]) > 0.75  # a paddle at a wall does not tell
+    assert 0.2 < value(found["dreams"]["world"]["all"]["read_back_by_chance"]) < 0.6
+    assert "read_back" not in found["dreams"]["real"]["all"]
     assert found["dreams"]["collapse"]["collapsed"] == 0
     assert value(found["prediction"]["delta4_psnr"]["player_moves"]) > 20
     assert value(found["prediction"]["delta4_pooled_db"]["all"]) > 20
+
+
+def test_codes_that_do_nothing_are_not_read_back(play, palette):
+    rates = {fault: dreams_of(fault, play, palette)["world"]["all"] for fault in ("deaf", "mirrored")}
+    assert value(rates["deaf"]["read_back"]) < 0.6
+    assert value(rates["mirrored"]["read_back"]) < 0.6
 
 
 def test_baselines_stand_beside_it(card):
@@ -405,4 +414,5 @@ def test_stretches_without_a_probe_have_no_object_rows(play, palette):
     assert isinstance(real[0], Stretch)
     dreamed, _ = dream(ToyPong(), play, Eyes(probe=None, palette=palette), dreams=2, frames=20, seed=0)
     found = dream_section(dreamed, real, None, None, seed=0)
-    assert set(found["world"]["all"]) == {"churn", "off_palette", "detail", "detail_in_range"}
+    reading = {"read_back", "read_back_by_chance"}
+    assert set(found["world"]["all"]) == {"churn", "off_palette", "detail", "detail_in_range"} | reading

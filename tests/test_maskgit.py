@@ -8,12 +8,12 @@ import torch
 
 from models.blocks import KeysValues
 from models.dynamics.config import MaskGITConfig
-from models.dynamics.context import RECENT, Memory, erased, mendable, swapped
+from models.dynamics.context import RECENT, Memory, across_games, erased, mendable, swapped
 from models.dynamics.maskgit import MaskGIT
 from models.tokenizer import TokenizerConfig
 
 TINY = MaskGITConfig.sized("tiny")
-PLAIN = replace(TINY, whole=1.0, own_share=0.0, easy=1)  # nothing left to chance in the loss
+PLAIN = replace(TINY, whole=1.0, own_share=0.0, easy=1, games=False)  # nothing left to chance in the loss
 GRID, PLACES, TOKENS = (3, 4), 12, 32
 
 
@@ -201,10 +201,10 @@ def test_memory_counts_back_from_the_present() -> None:
 
 def test_the_own_dream_begins_with_the_context_and_follows_the_game(overfitted) -> None:
     dynamics, tokens, actions, _ = overfitted
-    own = dynamics._own_dream(tokens, actions, dynamics.table())
+    own = dynamics._own_dream(tokens, actions, actions < 0, dynamics.table())
     assert torch.equal(own, tokens[:, :-1])
     noise = made(replace(PLAIN, first=2))
-    own = noise._own_dream(tokens, actions, noise.table())
+    own = noise._own_dream(tokens, actions, actions < 0, noise.table())
     assert own.shape == tokens[:, :-1].shape
     assert torch.equal(own[:, :2], tokens[:, :2])
     assert not torch.equal(own[:, 2:], tokens[:, 2:-1])
@@ -234,10 +234,51 @@ def test_a_dream_that_left_the_game_teaches_nothing_any_more() -> None:
     dreamed[0, 1, :1] += 1  # one token away
     dreamed[0, 3, :2] += 1  # two: gone another way
     dynamics._own_dream = lambda *_: dreamed  # type: ignore[method-assign]
-    context, told = dynamics._spoilt(tokens, actions, dynamics.table())
+    context, told = dynamics._spoilt(tokens, actions, actions < 0, dynamics.table())
     assert torch.equal(context, dreamed)
     near = torch.tensor([True, True, True, False, False])
     assert torch.equal(told, near[None, :, None] & mendable(dreamed, tokens[:, :-1], tokens[:, 1:]))
+    begins = torch.tensor([[False, True, False, False, True]])
+    again = dynamics._spoilt(tokens, actions, begins, dynamics.table())[1]
+    assert again[0, 1].all()  # all of a new game, also what the dream had otherwise
+    assert torch.equal(again[0, [0, 2, 3, 4]], told[0, [0, 2, 3, 4]])
+
+
+def test_a_new_game_is_drawn_once_for_all_places() -> None:
+    """One frame in eight ends a game, and no picture tells which: no place may go on where others begin."""
+    end, anew = torch.arange(PLACES), torch.arange(PLACES) + PLACES
+    ending = torch.stack([end] * 3 + [anew] * 3)
+    lasting = torch.stack([end] * 6)
+    tokens = torch.stack([ending, lasting] * 8)
+    actions = torch.zeros(16, 5, dtype=torch.int64)
+    actions[::2, 2] = -1
+    dynamics = made(replace(PLAIN, games=True))
+    train(dynamics, lambda: (tokens, actions), 300)
+    dynamics.requires_grad_(False)
+    memory = dynamics.remember(tokens[:1, :3], actions[:1, :2], dynamics.table())
+    known, _ = dynamics.advance(end[None], end[None], torch.tensor([0]), memory, dynamics.table())
+    assert 0.05 < dynamics.end(known).sigmoid().item() < 0.25
+    for begins, frame, other in ((False, end, anew), (True, anew, end)):
+        told = dynamics.opened(known, torch.tensor([begins]))
+        for seed in range(20):
+            chance = torch.rand(1, 1, PLACES, generator=torch.Generator().manual_seed(seed))
+            drawn, _ = dynamics.draw(told, end[None], torch.tensor([0]), dynamics.table(), 1.0, chance)
+            assert (drawn[0] == frame).sum() >= PLACES - 2, (begins, seed)
+            assert not (drawn[0] == other).any(), (begins, seed)
+
+
+def test_dynamics_of_before_know_of_no_games() -> None:
+    """Windows across games fit them too: the action between the games is then a random one."""
+    tokens, actions = some_play()
+    actions[:, 2] = -1
+    dynamics = made(PLAIN)
+    assert not hasattr(dynamics, "opening")
+    assert dynamics.loss(tokens, actions)[0].isfinite()
+    begins, given = across_games(actions)
+    assert torch.equal(begins, actions < 0)
+    assert torch.equal(given[~begins], actions[~begins])
+    assert given.min() >= 0
+    assert given.max() < 3
 
 
 def test_what_stands_still_is_not_mended() -> None:

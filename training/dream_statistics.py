@@ -17,6 +17,7 @@ from models.world import ActionTable
 from training.action_table import STILL_PIXELS
 from training.brick_statistics import brick_tallies
 from training.metrics import interval
+from training.motion_statistics import motion_obedience, motion_tallies, player_moves
 from training.probes import Objects, Probe, joined
 from training.score_reader import ScoreReader
 
@@ -41,7 +42,8 @@ class Stretch:
     without a palette); changed: float32 [N], other than in the frame before (NaN for the first);
     detail: float32 [N], how much neighbouring pixels differ, mean over the frame, in levels of 255, or None;
     score: int64 [N, sides], -1 where it cannot be read, or None for a game whose score nobody reads;
-    codes: int64 [N-1], the ids that led from frame to frame, or None; behaviour: who played.
+    codes: int64 [N-1], the ids that led from frame to frame, or None; read: int64 [N-1], the ids that the world's LAM
+    reads off the frames of a dream, or None; moved: float32 [N, 2], see `player_moves`, or None; behaviour: who played.
     """
 
     seen: Objects | None
@@ -50,6 +52,8 @@ class Stretch:
     detail: NDArray[np.float32] | None = None
     score: NDArray[np.int64] | None = None
     codes: NDArray[np.int64] | None = None
+    read: NDArray[np.int64] | None = None
+    moved: NDArray[np.float32] | None = None
     behaviour: str = ""
 
 
@@ -100,11 +104,13 @@ class Palette:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Eyes:
-    """What looks at frames: a game's own colours, and where the game has them its probe and a reader of its score."""
+    """What looks at frames: a game's own colours, where the game has them its probe and a reader of its score, and
+    whether the picture scrolls."""
 
     probe: Probe | None
     palette: Palette
     reader: ScoreReader | None = None
+    scrolls: bool = False
 
 
 def look(frames: NDArray[np.uint8], eyes: Eyes, before: NDArray[np.uint8] | None = None) -> Stretch:
@@ -119,6 +125,7 @@ def look(frames: NDArray[np.uint8], eyes: Eyes, before: NDArray[np.uint8] | None
         changed=changed,
         detail=detail(frames),
         score=None if eyes.reader is None else eyes.reader.read(frames),
+        moved=player_moves(frames, before) if eyes.scrolls else None,
     )
 
 
@@ -134,12 +141,14 @@ def chained(parts: Sequence[Stretch], codes: NDArray[np.int64]) -> Stretch:
     seen = [part.seen for part in parts if part.seen is not None]
     scores = [part.score for part in parts if part.score is not None]
     details = [part.detail for part in parts if part.detail is not None]
+    moves = [part.moved for part in parts if part.moved is not None]
     return Stretch(
         seen=joined(seen) if seen else None,
         score=np.concatenate(scores) if scores else None,
         off=np.concatenate([part.off for part in parts]),
         changed=np.concatenate([part.changed for part in parts]),
         detail=np.concatenate(details) if details else None,
+        moved=np.concatenate(moves) if moves else None,
         codes=codes,
     )
 
@@ -208,6 +217,8 @@ def tallies(stretch: Stretch, probe: Probe | None, limit: Limits) -> dict[str, t
     if stretch.detail is not None:
         out["detail"] = (stretch.detail, every)
         out["detail_in_range"] = ((stretch.detail >= limit.detail[0]) & (stretch.detail <= limit.detail[1]), every)
+    if stretch.moved is not None:
+        out |= motion_tallies(stretch.moved)
     seen = stretch.seen
     if seen is None or probe is None:
         return out
@@ -240,6 +251,8 @@ def obedience_tallies(
     half the stretch away: a paddle that never stops going down obeys every DOWN.
     """
     seen, codes = stretch.seen, stretch.codes
+    if stretch.moved is not None and table is not None and codes is not None:
+        return motion_obedience(stretch.moved, codes, table)
     if seen is None or probe is None or table is None or codes is None:
         return {}
     at, free = seen.player.at, probe.clear(seen.player, 1)
@@ -256,6 +269,16 @@ def obedience_tallies(
     }
     first = np.zeros(1, bool)
     return {name: (np.concatenate([first, a]), np.concatenate([first, b])) for name, (a, b) in pairs.items()}
+
+
+def read_back_tallies(stretch: Stretch) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+    """Whether the LAM reads off a dream the code that made it, counted at the frame it led to [N]: the agreement of
+    inverse dynamics with what was pressed. `read_back_by_chance`: with codes from half the stretch away."""
+    if stretch.codes is None or stretch.read is None:
+        return {}
+    told = np.concatenate([[False], np.ones(len(stretch.codes), bool)])
+    pairs = {"read_back": stretch.codes, "read_back_by_chance": np.roll(stretch.codes, len(stretch.codes) // 2)}
+    return {name: (np.concatenate([[False], stretch.read == codes]), told) for name, codes in pairs.items()}
 
 
 def _kept(labels: NDArray[np.str_], way: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -281,7 +304,7 @@ def rates(
     above: dict[str, list[float]] = {}
     below: dict[str, list[float]] = {}
     for stretch in stretches:
-        found = tallies(stretch, probe, limit) | obedience_tallies(stretch, probe, table)
+        found = tallies(stretch, probe, limit) | obedience_tallies(stretch, probe, table) | read_back_tallies(stretch)
         for name, (hits, of) in found.items():
             for sums, values in ((above, hits[slice(*span)]), (below, of[slice(*span)])):
                 edges = np.arange(0, len(values), block)

@@ -11,17 +11,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.world import ActionTable, World
+from models.world import ActionTable, InfersActions, World
 from training.action_table import device_of
 from training.brick_statistics import rises
 from training.dream_statistics import BLOCK, Eyes, Limits, Palette, Stretch, chained, collapse, limits, look, rates
 from training.held_out import Play
 from training.metrics import interval
+from training.motion_statistics import scrolls
 from training.probes import Probe
 from training.rollouts import Sheet, choose_spots, generator, read_clips, start_state
 from training.score_reader import ScoreReader, score_changes
 
 LONGEST_HOLD = 8
+READ_AFTER = 3
+"""Frames of the past that a LAM is shown beside the transitions that it is asked for."""
+
 BUFFER = 50
 """Frames of each dream kept in memory before they are looked at."""
 
@@ -43,9 +47,11 @@ def held_codes(dreams: int, frames: int, actions: int, seed: int) -> NDArray[np.
 
 
 def eyes_for(dataset: Play, probe: Probe | None, palette: Palette) -> Eyes:
-    """What looks at frames of this game; the score is learned from the data set."""
+    """What looks at frames of this game; the score is learned from the data set, and whether the picture scrolls."""
+    some = dataset.episodes[:: max(1, len(dataset.episodes) // 8)]
+    moving = probe is None and any(scrolls(dataset.read(reference).frames) for reference in some)
     reader = ScoreReader(probe.scores, dataset) if probe is not None and probe.scores else None
-    return Eyes(probe=probe, palette=palette, reader=reader)
+    return Eyes(probe=probe, palette=palette, reader=reader, scrolls=moving)
 
 
 def real_stretches(dataset: Play, eyes: Eyes, codes: Sequence[NDArray[np.int64]] | None) -> list[Stretch]:
@@ -84,13 +90,16 @@ def dream(
     actions = torch.from_numpy(codes).to(device_of(world))
     rng = generator(seed + 5)
     before = _pixels(present)
+    past, read = present[:, None], []
     parts: list[list[Stretch]] = [[] for _ in codes]
     sheet: Sheet = [[] for _ in range(min(4, len(codes)))]
     for first in range(0, frames, BUFFER):
-        buffer = []
+        buffer: list[NDArray[np.uint8]] = []
+        clip = [past]
         for step in range(first, min(first + BUFFER, frames)):
             state = dict(world.step(state, actions[:, step], rng))
             shown = world.render(state)
+            clip.append(shown[:, None])
             buffer.append(_pixels(shown))
             if step in SHOWN:
                 for row, frame in zip(sheet, shown, strict=False):
@@ -101,8 +110,14 @@ def dream(
         for number, stretch in enumerate(passed):
             parts[number].append(look(stretch, eyes, before[number]))
         before = passed[:, -1]
+        if isinstance(world, InfersActions):
+            whole = torch.cat(clip, dim=1)
+            read.append(world.infer_actions(whole)[:, -len(buffer) :].cpu().numpy())
+            past = whole[:, -1 - READ_AFTER :]
         say(f"dreams: {min(first + BUFFER, frames)} of {frames} frames of {len(codes)} dreams")
-    return [chained(part, code[1:]) for part, code in zip(parts, codes, strict=True)], sheet
+    told = np.concatenate(read, axis=1)[:, 1:] if read else [None] * len(codes)
+    seen = [chained(part, code[1:]) for part, code in zip(parts, codes, strict=True)]
+    return [replace(one, read=row) for one, row in zip(seen, told, strict=True)], sheet
 
 
 def dream_section(

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from models.world import ActionTable, InfersActions, Reconstructs, Samples, World
 from training.action_table import Track, device_of, directions, lagged_counts, player_axis, table_of, tracks
+from training.canonical import Canonical
 from training.dream_statistics import Palette
 from training.dreams import dream, dream_section, eyes_for, real_stretches
 from training.held_out import Play
@@ -34,6 +35,7 @@ from training.metrics import (
     normalized_mutual_information,
     perplexity,
 )
+from training.motion_statistics import error
 from training.probes import Probe, probe_for
 from training.report import save_film, save_sheet
 from training.rollouts import (
@@ -71,8 +73,8 @@ class EvaluationOptions:
     """How much to measure. clips: roll-outs; gain_clips: single steps for the code gain; most_frames: of the tokenizer;
     judged: clips a horizon of the two-sample test, 0 for none; judged_after: its horizons.
 
-    history: frames of the past a code may see; strips: folder for contact sheets; folder: the
-    world's own, for its size on disk.
+    history: frames of the past a code may see; published: metrics for which there are weights;
+    strips: folder for contact sheets; folder: the world's own, for its size on disk.
     """
 
     clips: int = 128
@@ -86,6 +88,7 @@ class EvaluationOptions:
     horizons: tuple[int, ...] = HORIZONS
     history: int = 3
     seed: int = 0
+    published: Canonical | None = None
     strips: Path | None = None
     folder: Path | None = None
 
@@ -105,6 +108,7 @@ def evaluate(
     Raises ValueError if the data set is of another game or frame size, or has no episode that is long enough.
     """
     options = EvaluationOptions() if options is None else options
+    published = options.published or Canonical(files={})
     check_fit(world, dataset)
     spec, seed = world.spec, options.seed
     probe = probe_for(spec.game, spec.height, spec.width)
@@ -112,6 +116,8 @@ def evaluate(
     horizons = tuple(h for h in options.horizons if spec.context + h <= longest)
     card: dict[str, Any] = {"format": FORMAT, "game": spec.game, "seed": seed, "data": _data_facts(dataset)}
     card["notes"] = _notes(world, probe, horizons, options)
+    if published.files:
+        card["weights"] = published.files
     if isinstance(world, Samples):
         card["sampling"] = asdict(world.sampling)
     with torch.no_grad():
@@ -122,6 +128,7 @@ def evaluate(
             card["tokenizer"], sheet = tokenizer(world, dataset, probe, frames, options, say)
             _strip(options, "tokenizer", sheet)
         table, codes = spec.table, None
+        plays: list[Track] = []
         if isinstance(world, InfersActions):
             say("latent actions")
             plays = list(tracks(world, dataset, probe, history=options.history))
@@ -129,7 +136,7 @@ def evaluate(
             card["lam"] = latent_actions(world, dataset, probe, plays, measured, options)
             table, codes = table or measured, [track.codes for track in plays]
         card["prediction"], sheet = prediction(
-            world, dataset, probe, clips=options.clips, seed=seed, horizons=horizons, say=say
+            world, dataset, probe, clips=options.clips, seed=seed, horizons=horizons, lpips=published.lpips, say=say
         )
         _strip(options, "prediction", sheet)
         eyes = eyes_for(dataset, probe, Palette(frames))
@@ -141,8 +148,13 @@ def evaluate(
             save_film(options.strips / "film.gif", film, world.spec.fps)
         real = real_stretches(dataset, eyes, codes)
         card["dreams"] = dream_section(dreamed, real, probe, table, seed=seed)
+        ways = [one.moved for one in real if one.moved is not None]
+        if plays and ways:
+            card["motion_probe"] = error(plays, ways, seed)
         if options.judged:
-            told = two_sample(world, dataset, clips=options.judged, horizons=options.judged_after, seed=seed, say=say)
+            look = None if published.i3d is None else published.i3d.look
+            horizons = options.judged_after
+            told = two_sample(world, dataset, clips=options.judged, horizons=horizons, i3d=look, seed=seed, say=say)
             if told["world"]:
                 card["two_sample"] = told
             else:
@@ -327,7 +339,9 @@ def _data_facts(dataset: Play) -> dict[str, Any]:
 def _notes(world: World, probe: Probe | None, horizons: tuple[int, ...], options: EvaluationOptions) -> list[str]:
     notes = []
     if probe is None:
-        notes.append(f"no object probe for {world.spec.game!r} at this size: object rows are left out")
+        notes.append(
+            f"no object probe for {world.spec.game!r} at this size: what moves is told by the picture, if it scrolls"
+        )
     for ability, lost in ((Reconstructs, "tokenizer"), (InfersActions, "lam")):
         if not isinstance(world, ability):
             notes.append(f"the world lacks the ability {ability.__name__}: no section {lost!r}")

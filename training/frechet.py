@@ -26,7 +26,11 @@ def frechet(real: NDArray[np.float64], other: NDArray[np.float64], most: int = D
     known, asked = ((part[:, used] - mean[used]) / spread[used] for part in (real, other))
     size = max(1, int(used.sum()))
     ways = np.linalg.svd(known, full_matrices=False)[2][: min(most, len(real) - 1)]
-    known, asked = (part @ ways.T / np.sqrt(size) for part in (known, asked))
+    return distance(*(part @ ways.T / np.sqrt(size) for part in (known, asked)))
+
+
+def distance(known: NDArray[np.float64], asked: NDArray[np.float64]) -> float:
+    """Fréchet distance of the Gaussians that fit features [N, F] and [M, F], as they are."""
     apart = known.mean(0) - asked.mean(0)
     one, two = (np.atleast_2d(np.cov(part, rowvar=False)) for part in (known, asked))
     root = _root(one)

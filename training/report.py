@@ -60,6 +60,7 @@ def markdown(card: Mapping[str, Any]) -> str:
         ("lam", _codes),
         ("prediction", _prediction),
         ("dreams", _dreams),
+        ("motion_probe", _motion_probe),
         ("two_sample", _two_sample),
         ("speed", _speed),
     ):
@@ -139,6 +140,14 @@ def _dreams(found: Mapping[str, Any]) -> Iterator[str]:
         yield from ("", f"in {told}; in real play in {walls['real']['only_lose']} of {walls['real']['of']} episodes")
 
 
+def _motion_probe(found: Mapping[str, Any]) -> Iterator[str]:
+    share = found["within_half_pixel"]
+    yield (
+        f"the player's steps as the picture tells them, on {share['n']} recorded ones of the real game: within half "
+        f"a pixel in {_figure(share)}, median error {found['median_pixels']:.3f} pixels"
+    )
+
+
 def _two_sample(found: Mapping[str, Any]) -> Iterator[str]:
     names = {"world": "dreamed", "real": "real, other clips", "copy": "standing still"}
     rows = [(shown, *(_figure(one) for one in found[name].values())) for name, shown in names.items()]
@@ -152,6 +161,11 @@ def _two_sample(found: Mapping[str, Any]) -> Iterator[str]:
             ("Fréchet distance over random kernels", *(f"after {horizon} frames" for horizon in apart)), rows
         )
         yield from ("", "to be compared within this table, and not with FVD")
+    if apart := found.get("fvd"):
+        yield ""
+        rows = [(shown, *(f"{one[name]:.4g}" for one in apart.values())) for name, shown in names.items()]
+        yield from _table(("FVD", *(f"after {horizon} frames" for horizon in apart)), rows)
+        yield from ("", f"I3D, {found['clips']} clips of {found['length']} frames: more clips give lower figures")
 
 
 def _speed(found: Mapping[str, Any]) -> Iterator[str]:

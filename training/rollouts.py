@@ -141,6 +141,7 @@ def prediction(
     clips: int,
     seed: int,
     horizons: tuple[int, ...] = HORIZONS,
+    lpips: Callable[[Tensor, Tensor], Tensor] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[dict[str, Any], Sheet]:
     """Rows `world`, `copy_last_frame`, `tokenizer` at each horizon, Δ4 PSNR, and a sheet of the first clips.
@@ -167,8 +168,11 @@ def prediction(
         for horizon in horizons:
             for row, guess in _rows(world, batch, dreamed, horizon):
                 at = context - 1 + horizon
-                for name, value in score_frames(batch.frames[:, at - 1], batch.frames[:, at], guess, probe).items():
+                truth = batch.frames[:, at]
+                for name, value in score_frames(batch.frames[:, at - 1], truth, guess, probe).items():
                     found[row, horizon][name].append(value)
+                if lpips is not None:
+                    found[row, horizon]["lpips"].append(lpips(truth.cpu(), guess.cpu()).double().numpy())
         deltas.append(_delta(world, start, batch, dreamed[DELTA_STEP - 1], draw))
         moved.append(batch.moved if batch.moved is not None else np.zeros(len(batch.frames), bool))
         sheet = sheet or _sheet(batch, dreamed, context)

@@ -61,8 +61,8 @@ class TokenCache:
         """`count` windows in which one game ends and the next begins, as a player sees it: tokens int64
         [count, T, N] and codes int64 [count, T-1].
 
-        The code between the games is random, as a new game begins whatever is pressed. Raises ValueError
-        where no game of `length` frames ends.
+        The code between the games is -1, as at the last frame of an episode: a new game begins whatever is pressed.
+        Raises ValueError where no game of `length` frames ends.
         """
         if not self.can_cross(length) or self.codes is None:
             raise ValueError(f"no game of {length} frames or more ends in this data")
@@ -74,7 +74,6 @@ class TokenCache:
         last = (self.firsts + lengths)[ending][:, None]
         rows = np.where(at < kept, last - kept + at, self.firsts[beginning][:, None] + at - kept)
         codes = self.codes[rows[:, :-1]]
-        codes = np.where(at[:, :-1] == kept - 1, rng.integers(0, int(self.codes.max()) + 1, codes.shape), codes)
         return torch.from_numpy(self.tokens[rows].astype(np.int64)), torch.from_numpy(codes)
 
     def can_cross(self, length: int) -> bool:

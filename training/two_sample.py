@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.world import World
-from training.frechet import frechet
+from training.frechet import distance, frechet
 from training.held_out import Play
 from training.metrics import Figure, balanced_interval
 from training.rollouts import choose_spots, generator, read_clips, start_state
@@ -137,12 +137,13 @@ def two_sample(
     clips: int = 128,
     horizons: Sequence[int] = HORIZONS,
     config: JudgeConfig | None = None,
+    i3d: Callable[[Tensor], Features] | None = None,
     seed: int = 0,
     say: Say = lambda _: None,
 ) -> dict[str, Any]:
     """For each horizon: `world`, dreamed clips against those that really followed; and the controls `real`, clips of
     the same episodes at other times, and `copy`, the last real frame standing still. `frechet` has the distances of the
-    same clips, see `frechet.py`.
+    same clips, see `frechet.py`; `fvd`, with features `i3d` of clips uint8 [N, T, C, H, W], the ones that are named so.
 
     Horizons for which fewer than FOLDS episodes are long enough are left out.
     """
@@ -174,11 +175,15 @@ def two_sample(
         judge = judge or Judge(whole, config, seed)
         truth = judge.look(whole)
         both = (owners, owners)
-        others = judge.look(_others(play, spots, seed))
-        kinds = {"world": judge.look(torch.cat(dreamed)), "copy": judge.look(torch.cat(still)), "real": others}
-        for name, seen in kinds.items():
-            found[name][str(horizon)] = told_apart(truth, seen, both, seed=seed).data()
-        found["frechet"][str(horizon)] = {name: frechet(truth, seen) for name, seen in kinds.items()}
+        kinds = {"world": torch.cat(dreamed), "copy": torch.cat(still), "real": _others(play, spots, seed)}
+        seen = {name: judge.look(shown) for name, shown in kinds.items()}
+        for name, features in seen.items():
+            found[name][str(horizon)] = told_apart(truth, features, both, seed=seed).data()
+        found["frechet"][str(horizon)] = {name: frechet(truth, features) for name, features in seen.items()}
+        if i3d is not None:
+            known = i3d(whole)
+            apart = {name: distance(known, i3d(shown)) for name, shown in kinds.items()}
+            found.setdefault("fvd", {})[str(horizon)] = apart
     return found
 
 

@@ -27,6 +27,14 @@ import click
 @click.option(
     "--prompt", type=click.IntRange(1, 64), help="Real frames that a dream begins with.  [default: the world's own]"
 )
+@click.option(
+    "--weights-dir",
+    type=click.Path(path_type=Path),
+    help="Folder with published weights, for LPIPS: alexnet-owt-7be5be79.pth, and alex.pth or the package lpips.",
+)
+@click.option(
+    "--fvd", is_flag=True, help="With --weights-dir: FVD by i3d_torchscript.pt there, which runs the code in that file."
+)
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same scorecard, speed aside.")
 @click.option("--strips", type=click.Path(path_type=Path), help="Folder for pictures of real and dreamed frames.")
 @click.option(
@@ -47,6 +55,8 @@ def evaluate(
     dream_frames: int,
     judged: int,
     prompt: int | None,
+    weights_dir: Path | None,
+    fvd: bool,
     seed: int,
     strips: Path | None,
     html_folder: Path | None,
@@ -60,42 +70,56 @@ def evaluate(
     \b
       dreamcade evaluate pong --data saves/datasets/pong-held-out --split all --html docs/scorecards
     """
-    from dataclasses import replace
-
     from app import library
-    from collectors.drafts import publish
-    from collectors.shards import Dataset
     from models.checkpoint import update_facts
+    from training.canonical import canonical
     from training.evaluation import EvaluationOptions
-    from training.evaluation import evaluate as measure
-    from training.held_out import held_out
-    from training.page import page
     from training.report import markdown
 
+    if fvd and weights_dir is None:
+        raise click.UsageError("--fvd needs --weights-dir with i3d_torchscript.pt")
+    published = None if weights_dir is None else canonical(weights_dir, fvd)
     where, folder = library.device(device), library.pick(world)
     keeping = TemporaryDirectory() if html_folder is not None and strips is None else None
     pictures = Path(keeping.name) if keeping is not None else strips
     options = EvaluationOptions(
-        clips=clips, dreams=dreams, dream_frames=dream_frames, judged=judged, seed=seed, strips=pictures, folder=folder
+        clips=clips,
+        dreams=dreams,
+        dream_frames=dream_frames,
+        judged=judged,
+        seed=seed,
+        published=published,
+        strips=pictures,
+        folder=folder,
     )
+    card = _card(folder, data, split, prompt, where, options)
+    click.echo(markdown(card))
+    _publish(card, json_path)
+    if html_folder is not None and pictures is not None:
+        _publish(card, html_folder / f"{folder.name}.json")
+        _publish_page(card, html_folder / f"{folder.name}.html", pictures)
+    if keeping is not None:
+        keeping.cleanup()
+    if write:
+        update_facts(folder, {"scorecard": card})
+
+
+def _card(folder: Path, data: Path, split: str, prompt: int | None, where: str, options: Any) -> dict[str, Any]:
+    """The scorecard of the world in a folder, with what it was made from and by what."""
+    from dataclasses import replace
+
+    from app import library
+    from collectors.shards import Dataset
+    from training.evaluation import evaluate as measure
+    from training.held_out import held_out
+
     with Dataset.open(data) as dataset:
         _warn(dataset.manifest, data)
         model: Any = library.open_world(folder, where)
         if prompt is not None:
             model = model.with_spec(replace(model.spec, context=prompt))
         card = measure(model, held_out(dataset, split), options, lambda line: click.echo(line, err=True))
-    card["data"] |= {"path": str(data), "split": split}
-    card["made"] = _made()
-    click.echo(markdown(card))
-    _publish(card, json_path)
-    if html_folder is not None:
-        assert pictures is not None, "there is a folder for them where there is a page"
-        _publish(card, html_folder / f"{folder.name}.json")
-        publish(html_folder / f"{folder.name}.html", page(card, _pictures(pictures)).encode())
-    if keeping is not None:
-        keeping.cleanup()
-    if write:
-        update_facts(folder, {"scorecard": card})
+    return card | {"data": card["data"] | {"path": str(data), "split": split}, "made": _made()}
 
 
 def _warn(manifest: Any, data: Path) -> None:
@@ -120,6 +144,14 @@ def _publish(card: dict[str, Any], path: Path | None) -> None:
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         publish(path, (json.dumps(card, indent=1, allow_nan=False) + "\n").encode())
+
+
+def _publish_page(card: dict[str, Any], path: Path, pictures: Path) -> None:
+    """Write a scorecard as one page, with the pictures of a folder."""
+    from collectors.drafts import publish
+    from training.page import page
+
+    publish(path, page(card, _pictures(pictures)).encode())
 
 
 def _pictures(folder: Path) -> dict[str, tuple[str, bytes]]:

@@ -20,7 +20,9 @@ class MaskGITConfig:
     passes, temperature: at most so many passes a frame at play, and how freely tokens are drawn, unless the dials say
     otherwise;
     easy: of the tokens that do not change, one in `easy` is trained on, with weight `easy`, which leaves
-    the expected loss as it is and saves most of its cost.
+    the expected loss as it is and saves most of its cost;
+    games: whether it is drawn first, once for all places, if a new game begins; each for itself they would now and then
+    begin one whose wall lacks a brick of the old one's.
     """
 
     width: int = 128
@@ -37,6 +39,7 @@ class MaskGITConfig:
     easy: int = 8
     passes: int = 24
     temperature: float = 0.8
+    games: bool = False
 
     def __post_init__(self) -> None:
         check_heads(self.width, self.heads)
@@ -55,7 +58,7 @@ class MaskGITConfig:
             "base": {"width": 384, "heads": 8, "depth": 8, "reach": 16},
             "paper": {"width": 512, "heads": 8, "depth": 12, "reach": 16},
         }
-        return cls(**dials[size])
+        return cls(games=True, **dials[size])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -76,6 +76,17 @@ def mendable(context: Tensor, real: Tensor, future: Tensor) -> Tensor:
     return (context == real) | recently
 
 
+def across_games(actions: Tensor) -> tuple[Tensor, Tensor]:
+    """Actions [B, T] of which -1 stands between the end of a game and the beginning of the next one → where that is,
+    and there others of this batch, as often as they come in it: a new game begins whatever is pressed."""
+    begins = actions < 0
+    if not bool(begins.any()):
+        return begins, actions
+    known = actions[~begins] if not bool(begins.all()) else torch.zeros_like(actions[:1, 0])
+    other = torch.randint(0, len(known), actions.shape, device=actions.device)
+    return begins, torch.where(begins, known[other], actions)
+
+
 def swapped(actions: Tensor, count: int, rate: float) -> Tensor:
     """A share `rate` of the actions replaced by random ones of `count`, so that every action has been seen
     wherever it may be tried."""

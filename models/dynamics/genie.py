@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.blocks import KeysValues, Past, STBlock, check_heads
-from models.dynamics.context import Memory
+from models.dynamics.context import Memory, across_games
 from models.dynamics.token_world import TokenWorld
 from models.pixel_actions import PixelActionConfig, PixelActionModel
 from models.tokenizer import Size, TokenizerConfig
@@ -85,7 +85,8 @@ class Genie(nn.Module):
         return self.norm(x), kept
 
     def loss(self, tokens: Tensor, actions: Tensor, progress: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy of the hidden tokens. tokens: [B, T, N], actions: [B, T-1]."""
+        """Cross-entropy of the hidden tokens. tokens: [B, T, N], actions: [B, T-1], -1 between games."""
+        _, actions = across_games(actions)
         rate = 0.5 + 0.5 * torch.rand(len(tokens), 1, 1, device=tokens.device)
         hidden = torch.rand(tokens.shape, device=tokens.device) < rate
         hidden[:, 0] = False

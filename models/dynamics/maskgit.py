@@ -14,6 +14,8 @@ when it is lost. What stands still in the game is not mended: a brick that a dre
 actions are swapped: read off real frames, "down" never stands beside a paddle that is at the bottom already,
 but whoever plays will press it there.
 
+Whether a new game begins is drawn before any token, once for the whole frame, and all places are told of it.
+
 At play as many tokens are fixed in one pass as are jointly sure by their entropy (EB-Sampler, arXiv
 2505.24857), so that two places where the ball might be are never filled at once.
 """
@@ -30,7 +32,7 @@ from torch import Tensor, nn
 
 from models.blocks import KeysValues, Past, STBlock, shifted
 from models.dynamics.config import MaskGITConfig
-from models.dynamics.context import Memory, erased, mendable, swapped
+from models.dynamics.context import Memory, across_games, erased, mendable, swapped
 from models.dynamics.token_world import TokenWorld
 from models.latent_actions import LatentActionConfig, LatentActionModel
 from models.sampling import sample, surest
@@ -58,6 +60,8 @@ class MaskGIT(nn.Module):
         self.foretold, self.where = nn.LayerNorm(width), nn.Parameter(0.02 * torch.randn(tokens, width))
         self.fill = nn.ModuleList(self._block(grid, 1) for _ in range(config.fill_depth))
         self.norm, self.head, self.stay = nn.LayerNorm(width), nn.Linear(width, width), nn.Linear(width, 1)
+        if config.games:
+            self.opening, self.ends = nn.Parameter(0.02 * torch.randn(tokens, width)), nn.Linear(width, 1)
 
     def _block(self, grid: tuple[int, int], reach: int) -> STBlock:
         return STBlock(self.config.width, self.config.heads, reach, grid, conditioned=True)
@@ -82,6 +86,15 @@ class MaskGIT(nn.Module):
             kept.append(own)
         return self.foretold(x), kept
 
+    def end(self, known: Tensor) -> Tensor:
+        """What is known of the next frames [..., N, D] → logits that a new game begins with them [...]."""
+        logits: Tensor = self.ends(known.mean(dim=-2))[..., 0]
+        return logits.float()
+
+    def opened(self, known: Tensor, begins: Tensor) -> Tensor:
+        """What is known [..., N, D], and that a new game begins where `begins` [...]."""
+        return torch.where(begins[..., None, None], known + self.opening, known)
+
     def guess(self, known: Tensor, tokens: Tensor, masked: Tensor, actions: Tensor, table: Tensor) -> Tensor:
         """The filler: what is known [B, T, N, D], tokens [B, T, N] of which `masked` are hidden → features."""
         condition = self.action(actions)
@@ -99,7 +112,7 @@ class MaskGIT(nn.Module):
         return logits.scatter_add(-1, before[..., None], self.stay(x).to(logits.dtype))
 
     def loss(self, tokens: Tensor, actions: Tensor, progress: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy on hidden tokens, never on the prompt. tokens: [B, T, N], actions: [B, T-1].
+        """Cross-entropy on hidden tokens, never on the prompt. tokens: [B, T, N], actions: [B, T-1], -1 between games.
 
         progress: share of training done. Raises ValueError where the window has no frame to guess.
         """
@@ -107,11 +120,16 @@ class MaskGIT(nn.Module):
         if tokens.shape[1] <= first:
             raise ValueError(f"windows of {tokens.shape[1]} frames are too short; use {first + 1} or more")
         table, context, told = self.table(), tokens[:, :-1], None
+        begins, actions = across_games(actions)
         if progress >= self.config.own_from:
-            context, told = self._spoilt(tokens, actions, table.detach())
+            context, told = self._spoilt(tokens, actions, begins, table.detach())
             actions = swapped(actions, self.actions, self.config.action_noise)
         known, _ = self.foretell(context, shifted(context), actions, table)
         known, before, future = known[:, first - 1 :], context[:, first - 1 :], tokens[:, first:]
+        begins, end = begins[:, first - 1 :], known.new_zeros(())
+        if self.config.games:
+            end = F.binary_cross_entropy_with_logits(self.end(known), begins.float())
+            known = self.opened(known, begins)
         masked = self._mask(future)
         features = self.guess(known, future, masked, actions[:, first - 1 :], table)
         changed = future != tokens[:, first - 1 : -1]
@@ -131,7 +149,9 @@ class MaskGIT(nn.Module):
             "changed_ce": entropy.detach()[moved].mean(),
             "still_accuracy": right[~counted].float().mean(),
         }
-        return loss, logs
+        if self.config.games:
+            logs["end_ce"] = end.detach()
+        return loss + end, logs
 
     def _mask(self, future: Tensor) -> Tensor:
         """bool [B, T, N]: Bernoulli at a rate U(0.5, 1) a frame, or everything."""
@@ -140,21 +160,22 @@ class MaskGIT(nn.Module):
         rate = torch.where(torch.rand(shape, device=future.device) < self.config.whole, 1.0, rate)
         return torch.rand(future.shape, device=future.device) < rate
 
-    def _spoilt(self, tokens: Tensor, actions: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+    def _spoilt(self, tokens: Tensor, actions: Tensor, begins: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
         """A context with faults in it, int64 [B, T-1, N], and where it may still tell of the next frame, bool
         [B, T-1, N]: in frames up to which a dream has never been more than one token away from the game, and
-        there, `mendable` faults alone."""
-        real, future = tokens[:, :-1], tokens[:, 1:]
+        there, `mendable` faults alone; all of a new game may be told."""
+        real, future, all_new = tokens[:, :-1], tokens[:, 1:], begins[..., None]
         if torch.rand(()) < self.config.own_share:
-            context = self._own_dream(tokens, actions, table)
+            context = self._own_dream(tokens, actions, begins, table)
             near = (context != real).sum(dim=-1) <= 1
-            return context, near.cumprod(dim=1).bool()[..., None] & mendable(context, real, future)
+            return context, near.cumprod(dim=1).bool()[..., None] & (mendable(context, real, future) | all_new)
         context = erased(real, self.grid, self.config.erased)
-        return context, mendable(context, real, future)
+        return context, mendable(context, real, future) | all_new
 
     @torch.no_grad()
-    def _own_dream(self, tokens: Tensor, actions: Tensor, table: Tensor) -> Tensor:
-        """Frames 0…T-2, of which all after the context are dreamed: [B, T-1, N]."""
+    def _own_dream(self, tokens: Tensor, actions: Tensor, begins: Tensor, table: Tensor) -> Tensor:
+        """Frames 0…T-2, of which all after the context are dreamed, with new games where the game has them:
+        [B, T-1, N]."""
         first, frames = self.config.first, tokens.shape[1]
         memory = self.remember(tokens[:, :first], actions[:, : first - 1], table)
         dreamed = list(tokens[:, :first].unbind(1))
@@ -162,6 +183,7 @@ class MaskGIT(nn.Module):
             chance = torch.rand((len(tokens), 2, tokens.shape[2]), device=tokens.device)
             earlier = dreamed[max(0, t - 2)]
             known, memory = self.advance(dreamed[-1], earlier, actions[:, t - 1], memory, table)
+            known = self.opened(known, begins[:, t - 1]) if self.config.games else known
             drawn, _ = self.draw(known, dreamed[-1], actions[:, t - 1], table, 1.0, chance)
             dreamed.append(drawn)
         return torch.stack(dreamed, dim=1)
@@ -307,5 +329,8 @@ class MaskGITWorld(TokenWorld):
         chance = uniform((len(grid), self.sampling.steps, grid.shape[1]), rng).to(grid.device)
         memory, table = Memory(state["keys"], state["values"], state["filled"]), self.table()
         known, memory = self.dynamics.advance(grid, state["earlier"], action, memory, table)
+        if self.dynamics.config.games:
+            luck = uniform((len(grid),), rng).to(grid.device)
+            known = self.dynamics.opened(known, luck < self.dynamics.end(known).sigmoid())
         drawn, entropy = self.dynamics.draw(known, grid, action, table, self.sampling.temperature, chance)
         return self.gone_on(state, drawn, entropy, memory)
