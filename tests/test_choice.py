@@ -1,14 +1,17 @@
 """Which preset suits which game."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from collectors.rollout import CollectConfig, collect
-from training.choice import fitting_preset, seen_again
+from training.choice import fitting_patch, fitting_preset, seen_again
 from training.overrides import apply_overrides
 from training.pipeline import Data, check
-from training.presets import PRESETS, further, preset
+from training.presets import PRESETS, best_patch, fitting_patches, further, preset
 from training.windows import Windows, open_datasets
 
 
@@ -26,6 +29,33 @@ def test_the_preset_that_suits_a_game(tmp_path: Path, game: str, preset: str, sa
     assert name == preset
     assert says in why
     assert seen_again(windows) == seen_again(windows)
+
+
+class Bricks:
+    """Frames in which any of the cells of 13x8 pixels may be lit."""
+
+    datasets = (SimpleNamespace(manifest=SimpleNamespace(height=104, width=80)),)
+
+    def frames_apart(self, count: int) -> Iterator[np.ndarray]:
+        cells = np.random.default_rng(0).integers(0, 2, (count, 8, 10, 1), dtype=np.uint8)
+        yield from 255 * cells.repeat(13, 1).repeat(8, 2).repeat(3, 3)
+
+
+def test_the_patch_has_the_edges_of_what_vanishes(tmp_path: Path) -> None:
+    assert fitting_patch(Bricks(), 50) == (13, 8)  # type: ignore[arg-type]  # all that is asked for
+    collect(CollectConfig(game="pong", frames=1200, episode_frames=300, workers=1), tmp_path)
+    windows = Windows(open_datasets((tmp_path,)), "all")
+    assert fitting_patch(windows) in fitting_patches(104, 80)
+    assert sum(1 for _ in windows.frames_apart(300)) in range(290, 345)
+    assert sum(1 for _ in windows.frames_apart(10**6)) == windows.frames
+
+
+def test_patches_that_fit_a_frame() -> None:
+    assert fitting_patches(104, 80) == [(13, 10), (8, 16), (13, 8)]
+    assert best_patch(104, 80) == (13, 10)
+    assert fitting_patches(24, 24) == [(4, 4)]  # 36 tokens, and no smaller patch
+    with pytest.raises(ValueError, match="no patch of 4 to 16 pixels divides a frame of 17x17"):
+        fitting_patches(17, 17)
 
 
 def test_a_single_episode_is_compared_with_itself(tmp_path: Path) -> None:

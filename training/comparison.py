@@ -137,6 +137,8 @@ FIGURES: tuple[Figure, ...] = (
     ("ball within 2 px after 10", _value("prediction", "world", "10", "ball", "value")),
     ("told from real after 16", _value("two_sample", "world", "16", "value")),
     ("one ball in dreams", _value("dreams", "world", "all", "ball_exactly_one", "value")),
+    ("obeys in dreams", _value("dreams", "world", "all", "obeys_move", "value")),
+    ("codes read back", _value("dreams", "world", "all", "read_back", "value")),
     ("collapsed", _collapsed),
     ("frames a second", _value("speed", "fps")),
 )

@@ -42,7 +42,7 @@ class Experiment:
     dynamics: LoopConfig = field(default_factory=LoopConfig)
     seed: int = 0
     lam_behaviours: tuple[str, ...] = ("random",)
-    across: float = 0.05
+    across: float = 0.15
     weights: tuple[float, ...] = ()
     shares: tuple[float, float, float] = (0.0, 0.2, 0.8)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -64,10 +64,20 @@ class Experiment:
 
 def best_patch(height: int, width: int) -> tuple[int, int]:
     """The patch whose grid has between 48 and 100 tokens and is closest to 64 of them."""
+    return fitting_patches(height, width)[0]
+
+
+def fitting_patches(height: int, width: int) -> list[tuple[int, int]]:
+    """The patches whose grids have between 48 and 100 tokens, the one closest to 64 first; at least the closest one.
+
+    Raises ValueError where none of 4 to 16 pixels divides the frame.
+    """
     fits = [(p, q) for p in PATCHES for q in PATCHES if height % p == 0 and width % q == 0]
     if not fits:
         raise ValueError(f"no patch of 4 to 16 pixels divides a frame of {height}x{width}; collect with another --size")
-    return min(fits, key=lambda pq: (abs(height * width // (pq[0] * pq[1]) - 64), abs(pq[0] - pq[1])))
+    tokens = {(p, q): height * width // (p * q) for p, q in fits}
+    fits.sort(key=lambda pq: (abs(tokens[pq] - 64), abs(pq[0] - pq[1])))
+    return [patch for patch in fits if 48 <= tokens[patch] <= 100] or fits[:1]
 
 
 def maskgit(game: str, height: int, width: int, size: Size = "small") -> Experiment:
@@ -81,7 +91,7 @@ def maskgit(game: str, height: int, width: int, size: Size = "small") -> Experim
         game=game,
         family=family,
         tokenizer=LoopConfig(steps=2000, batch=16, length=4, optim=OptimConfig(lr=1e-3)),
-        lam=LoopConfig(steps=1100, batch=32, length=6, optim=OptimConfig(lr=3e-3, average=0.99)),
+        lam=LoopConfig(steps=1500, batch=32, length=6, optim=OptimConfig(lr=3e-3, average=0.99)),
         dynamics=LoopConfig(steps=3100, batch=16, length=16, optim=OptimConfig(lr=3e-3, decay=0.6)),
     )
 

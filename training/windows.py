@@ -121,6 +121,16 @@ class Windows:
             actions = list(map(fill, range(len(places))))
         return Window(torch.from_numpy(frames), torch.from_numpy(np.stack(actions)))
 
+    def frames_apart(self, count: int) -> Iterator[NDArray[np.uint8]]:
+        """About `count` frames, uint8 [H, W, C], evenly spread over all episodes."""
+        apart = max(1, self.frames // count)
+        begin = 0
+        for dataset, ref in self.episodes:
+            wanted = range(-begin % apart, ref.frames, apart)
+            begin += ref.frames
+            if len(wanted):
+                yield from dataset.read(ref).frames[wanted.start :: apart]
+
     def clips(self, length: int = 500) -> Iterator[Tensor]:
         """Every frame once, in clips uint8 [T, C, H, W] of at most `length` frames, episode by episode."""
         for index in range(len(self.episodes)):

@@ -172,7 +172,24 @@ def chosen_experiment(
         name, why = fitting_preset(Windows(datasets, "train"))
         click.echo(f"preset {name}: {why}")
     named = preset("maskgit" if name == "auto" else name, game, height, width, options["size"])
+    if options["preset_name"] == "auto" and datasets:
+        named = _with_patch(named, datasets)
     return apply_overrides(_timed(replace(named, seed=options["seed"]), options), options["changes"])
+
+
+def _with_patch(experiment: Any, datasets: list[Any]) -> Any:
+    """The experiment with the size of patch that suits these frames, where it is a world of patches."""
+    from dataclasses import replace
+
+    from training.choice import fitting_patch
+    from training.windows import Windows
+
+    family = experiment.family
+    if getattr(family.tokenizer, "kind", None) != "patch":
+        return experiment
+    patch = fitting_patch(Windows(datasets, "train"))
+    click.echo(f"patches of {patch[0]}x{patch[1]} pixels")
+    return replace(experiment, family=replace(family, tokenizer=replace(family.tokenizer, patch=patch)))
 
 
 def _timed(experiment: Any, options: dict[str, Any]) -> Any:
