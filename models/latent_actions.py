@@ -5,10 +5,10 @@ eight codes a transition; beside it tokens [B, T-1, N] → causal ST-transformer
 past → a head that must tell the tokens of frame t+1 from a feature and the code.
 
 Genie (arXiv 2402.15391, §2.1) with these departures, each against a measured failure. The encoder sees
-only the pair and no history, so that a code names a change and not a surprise, and it is convolutional,
-so that the same move is the same code wherever it happens. The code enters at the head alone, so that
-every code can be tried on every transition for little: no straight-through gradient is needed. It rebuilds
-the tokens of the frame rather than its pixels, because a one-pixel ball weighs nothing in a squared error.
+only the pair and no history, so that a code names a change and not a surprise, and it is convolutional and
+sees only what changed, so that the same move is the same code wherever it happens. The code enters at the head
+alone, so that every code can be tried on every transition for little: no straight-through gradient is needed. It
+rebuilds the tokens of the frame rather than its pixels, because a one-pixel ball weighs nothing in a squared error.
 
 Training has three phases. *Free*: the decoder learns, without codes, what can be told without them (the
 ball, the opponent), from the past in half of the batches and from the present frame alone in the others.
@@ -41,7 +41,9 @@ from models.world import WorldSpec
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LatentActionConfig:
     """codes: how many latent actions. width, heads, depth, reach: of the decoder; channels: of the encoder, and
-    layers its convolutions: with three a move of some ten pixels is only seen at one end, and left is taken for right.
+    layers its convolutions: with three a move of some ten pixels is only seen at one end, and left is taken for right;
+    anywhere: whether it sees nothing but pixels that changed, in training shifted by some pixels, so that it cannot
+    tell where something happens: a code that means left here and right there is no action.
 
     free_share, sort_share: shares of training in which the decoder learns without codes, and in which codes
     are sorted; what remains is for choosing. balance: how far the use of the codes is evened out in
@@ -58,6 +60,7 @@ class LatentActionConfig:
     reach: int = 5
     channels: int = 24
     layers: int = 3
+    anywhere: bool = False
     free_share: float = 0.45
     sort_share: float = 0.08
     balance: float = 0.5
@@ -85,14 +88,20 @@ class LatentActionConfig:
             "base": {"width": 256, "heads": 8, "depth": 6, "channels": 48},
             "paper": {"width": 1024, "heads": 16, "depth": 20, "channels": 96, "reach": 16},
         }
-        return cls(layers=4, **dials[size])
+        return cls(layers=4, anywhere=True, **dials[size])
+
+
+STRIDE = 8
+"""Pixels from one place of the encoder's last layer to the next."""
 
 
 class ChangeEncoder(nn.Module):
     """Two frames → logits over the codes, by convolutions and a sum over the frame."""
 
-    def __init__(self, channels: int, width: int, codes: int, layers: int) -> None:
+    def __init__(self, channels: int, config: LatentActionConfig) -> None:
         super().__init__()
+        width, layers, codes = config.channels, config.layers, config.codes
+        self.anywhere = config.anywhere
         wider = [(nn.Conv2d(4 * width, 4 * width, 3, padding=1), nn.GELU()) for _ in range(layers - 3)]
         self.see = nn.Sequential(
             nn.Conv2d(9, width, 5, stride=2, padding=2), nn.GELU(),
@@ -109,8 +118,13 @@ class ChangeEncoder(nn.Module):
         """float [B, T, C, H, W] in [0, 1] → logits [B, T-1, A]."""
         before, after = frames[:, :-1], frames[:, 1:]
         pair = torch.cat([before - 0.5, after - 0.5, 4 * (after - before)], dim=2).flatten(0, 1)
-        seen = self.see(pair)
         changed = (before != after).any(dim=2).flatten(0, 1)[:, None].float()  # [B·(T-1), 1, H, W]
+        if self.anywhere:
+            pair = pair * changed
+            right, down = torch.randint(0, STRIDE, (2,)).tolist() if self.training else (0, 0)
+            room = (right, STRIDE - right, down, STRIDE - down)
+            pair, changed = F.pad(pair, room), F.pad(changed, room)
+        seen = self.see(pair)
         near = F.adaptive_max_pool2d(changed, seen.shape[-2:])
         moving = seen * near
         pooled = torch.cat([moving.sum(dim=(2, 3)) / 8, moving.amax(dim=(2, 3))], dim=1)
@@ -124,7 +138,7 @@ class LatentActionModel(nn.Module):
         super().__init__()
         self.config, self.spec = config, spec
         width = config.width
-        self.encoder = ChangeEncoder(spec.channels, config.channels, config.codes, config.layers)
+        self.encoder = ChangeEncoder(spec.channels, config)
         features = tokenizer.features()
         self.register_buffer("features", features, persistent=False)
         self.features: Tensor
@@ -202,6 +216,7 @@ class LatentActionModel(nn.Module):
         unknown = -torch.expm1(-alone.detach())[:, None]  # how wrong the past was about each place, [K, 1]
         with torch.no_grad():
             x = self.see(past, table)[places]
+            untold = unknown[:, 0] * entropy(x, None)
         each = unknown * torch.stack([entropy(x, code) for code in range(self.config.codes)], dim=1)  # [K, A]
         cost = each.new_zeros(len(past), self.config.codes).index_add(0, row, each)
         logits = self.encoder(to_float(pairs.to(x.device)))[:, 0]  # [K, A]
@@ -214,8 +229,10 @@ class LatentActionModel(nn.Module):
             read = self.config.even * (use * (use * self.config.codes).clamp(min=1e-6).log()).sum()
         rebuild = ((share * cost).sum() + alone.sum()) / total
         code = logits.argmax(-1)
+        weight = unknown[moved].sum().clamp(min=1e-6)
         logs |= {
-            "code_ce": each.detach().gather(1, code[row][:, None])[moved].sum() / unknown[moved].sum().clamp(min=1e-6),
+            "untold_ce": untold[moved].sum() / weight,
+            "code_ce": each.detach().gather(1, code[row][:, None])[moved].sum() / weight,
             "sure": share.detach().amax(-1).mean(),
             "perplexity": torch.tensor(perplexity(torch.bincount(code, minlength=self.config.codes))),
         }
