@@ -267,6 +267,19 @@ def test_a_new_game_is_drawn_once_for_all_places() -> None:
             assert not (drawn[0] == other).any(), (begins, seed)
 
 
+def test_an_action_counts_more_at_play_than_in_training_where_the_config_says_so() -> None:
+    plain, firm = (rough(made(replace(PLAIN, insist=insist))) for insist in (1.0, 1.5))
+    actions = torch.tensor([[0, 1, 2]])
+    assert torch.equal(plain.meant(actions), firm.meant(actions))  # in training
+    usual, asked = plain.action.weight.mean(dim=0), plain.eval().meant(actions)
+    torch.testing.assert_close(firm.eval().meant(actions), usual + 1.5 * (asked - usual))
+    tokens, _ = some_play()
+    both = torch.zeros(2, 6, dtype=torch.int64)
+    assert not torch.equal(known_of(plain, tokens, both), known_of(firm, tokens, both))
+    with pytest.raises(ValueError, match="insist must be 0 or more, found -1"):
+        replace(PLAIN, insist=-1)
+
+
 def test_dynamics_of_before_know_of_no_games() -> None:
     """Windows across games fit them too: the action between the games is then a random one."""
     tokens, actions = some_play()

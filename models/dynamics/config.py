@@ -19,6 +19,8 @@ class MaskGITConfig:
     and a share `action_noise` of the actions is another one than it was;
     passes, temperature: at most so many passes a frame at play, and how freely tokens are drawn, unless the dials say
     otherwise;
+    insist: how much more than in training an action counts at play, where it may ask for what no player could do: to
+    turn round at full speed;
     easy: of the tokens that do not change, one in `easy` is trained on, with weight `easy`, which leaves
     the expected loss as it is and saves most of its cost;
     games: whether it is drawn first, once for all places, if a new game begins; each for itself they would now and then
@@ -39,6 +41,7 @@ class MaskGITConfig:
     easy: int = 8
     passes: int = 24
     temperature: float = 0.8
+    insist: float = 1.0
     games: bool = False
 
     def __post_init__(self) -> None:
@@ -48,6 +51,8 @@ class MaskGITConfig:
         for name in ("whole", "own_from", "own_share", "erased", "action_noise"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], found {getattr(self, name)}")
+        if self.insist < 0:
+            raise ValueError(f"insist must be 0 or more, found {self.insist}")
 
     @classmethod
     def sized(cls, size: Size) -> MaskGITConfig:

@@ -70,6 +70,14 @@ class MaskGIT(nn.Module):
         """float [V, D]: every token's embedding, part learned, part from what it looks like."""
         return F.rms_norm(self.embed.weight + self.look(self.features), (self.config.width,))
 
+    def meant(self, actions: Tensor) -> Tensor:
+        """Actions [...] → what they ask for [..., D]; at play as far from the mean of all as `insist` says."""
+        asked = self.action.weight
+        if not self.training and self.config.insist != 1:
+            usual = asked.mean(dim=0)
+            asked = usual + self.config.insist * (asked - usual)
+        return F.embedding(actions, asked)
+
     def foretell(
         self, tokens: Tensor, earlier: Tensor, actions: Tensor, table: Tensor, past: Sequence[Past] | None = None
     ) -> tuple[Tensor, list[KeysValues]]:
@@ -78,7 +86,7 @@ class MaskGIT(nn.Module):
 
         Without `past` the frames of `tokens` are each other's past.
         """
-        condition = self.action(actions)  # [B, T, D]
+        condition = self.meant(actions)  # [B, T, D]
         x = F.embedding(tokens, table) + self.earlier(F.embedding(earlier, table)) + self.place + condition[:, :, None]
         kept = []
         for index, block in enumerate(self.trunk):
@@ -97,7 +105,7 @@ class MaskGIT(nn.Module):
 
     def guess(self, known: Tensor, tokens: Tensor, masked: Tensor, actions: Tensor, table: Tensor) -> Tensor:
         """The filler: what is known [B, T, N, D], tokens [B, T, N] of which `masked` are hidden → features."""
-        condition = self.action(actions)
+        condition = self.meant(actions)
         x = self._half_known(known, tokens, masked, table)
         for block in self.fill:
             x, _ = block(x, condition)
@@ -221,7 +229,7 @@ class MaskGIT(nn.Module):
         if 2 * most > grid.shape[1]:
             x = self.guess(known[:, None], grid[:, None], masked[:, None], action[:, None], table)[:, 0]
             return x[masked]
-        condition = self.action(action)
+        condition = self.meant(action)
         x = self._half_known(known, grid, masked, table)[:, None]
         for block in self.fill[:-1]:
             x, _ = block(x, condition[:, None])
