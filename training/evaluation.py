@@ -149,8 +149,8 @@ def evaluate(
         real = real_stretches(dataset, eyes, codes)
         card["dreams"] = dream_section(dreamed, real, probe, table, seed=seed)
         ways = [one.moved for one in real if one.moved is not None]
-        if plays and ways:
-            card["motion_probe"] = error(plays, ways, seed)
+        if plays and ways and (apart := error(plays, ways, seed)) is not None:
+            card["motion_probe"] = apart
         if options.judged:
             look = None if published.i3d is None else published.i3d.look
             horizons = options.judged_after
