@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from models.checkpoint import load_world, save_world
-from models.displacement import displacement
+from models.displacement import displacements
 from models.dynamics.genie import GenieFamily
 from models.dynamics.maskgit import MaskGITFamily
 from models.dynamics.warp import WarpFamily
@@ -107,21 +107,15 @@ def _warp_losses(world: Any, window: Window) -> Iterator[tuple[str, nn.Module, T
     world.tokenizer.fit(iter(window.frames))
     for progress in (0.0, 0.4, 1.0):
         yield "latent actions", world.latent_actions, world.latent_actions.loss(window.frames[:, :3], progress)[0]
-    frames, moved = world.centred(window.frames[:, :5]), _moved(window.frames[:, :5])
+    frames, moved = world.centred(window.frames[:, :5]), displacements(window.frames[:, :5])
     for progress in (0.0, 1.0):
         yield "dynamics", world.dynamics, world.dynamics.loss(frames, window.actions[:, :4], moved, progress)[0]
-
-
-def _moved(frames: torch.Tensor) -> torch.Tensor:
-    """How far the pictures uint8 [B, T, C, H, W] move: [B, T-1, 2]."""
-    found = displacement(frames[:, :-1].flatten(0, 1), frames[:, 1:].flatten(0, 1))
-    return found.unflatten(0, (len(frames), -1))
 
 
 def _warp_learn(world: Any) -> None:
     window, _ = block_play.play(64, 10, seed=1)
     world.tokenizer.fit(iter(window.frames))
-    frames, moved = world.centred(window.frames), _moved(window.frames)
+    frames, moved = world.centred(window.frames), displacements(window.frames)
     adam = torch.optim.Adam(world.dynamics.parameters(), lr=5e-3)
     for step in range(400):
         for group in adam.param_groups:

@@ -17,7 +17,7 @@ from models.world import ActionTable
 from training.action_table import STILL_PIXELS
 from training.brick_statistics import brick_tallies
 from training.metrics import interval
-from training.motion_statistics import motion_obedience, motion_tallies, player_moves
+from training.motion_statistics import motion_obedience, motion_tallies, obedience, player_moves
 from training.probes import Objects, Probe, joined
 from training.score_reader import ScoreReader
 
@@ -255,20 +255,10 @@ def obedience_tallies(
         return motion_obedience(stretch.moved, codes, table)
     if seen is None or probe is None or table is None or codes is None:
         return {}
-    at, free = seen.player.at, probe.clear(seen.player, 1)
-    way = np.nan_to_num(np.diff(at))
-    told = free[1:] & free[:-1]
-    labels = np.array(table.labels)[codes]
-    moved, asked = _kept(labels, way)
-    lucky, wished = _kept(np.roll(labels, len(labels) // 2), way)
-    still = labels == "STILL"
-    pairs = {
-        "obeys_move": (moved & told, asked & told),
-        "obeys_by_chance": (lucky & told, wished & told),
-        "obeys_still": (still & told & (np.abs(way) <= STILL_PIXELS), still & told),
-    }
-    first = np.zeros(1, bool)
-    return {name: (np.concatenate([first, a]), np.concatenate([first, b])) for name, (a, b) in pairs.items()}
+    free = probe.clear(seen.player, 1)
+    way = np.nan_to_num(np.diff(seen.player.at))
+    ways = {"UP": -way, "LEFT": -way, "DOWN": way, "RIGHT": way}
+    return obedience(np.array(table.labels)[codes], ways, way, free[1:] & free[:-1])
 
 
 def read_back_tallies(stretch: Stretch) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
@@ -279,12 +269,6 @@ def read_back_tallies(stretch: Stretch) -> dict[str, tuple[NDArray[Any], NDArray
     told = np.concatenate([[False], np.ones(len(stretch.codes), bool)])
     pairs = {"read_back": stretch.codes, "read_back_by_chance": np.roll(stretch.codes, len(stretch.codes) // 2)}
     return {name: (np.concatenate([[False], stretch.read == codes]), told) for name, codes in pairs.items()}
-
-
-def _kept(labels: NDArray[np.str_], way: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Where a label asked for a move and got it, and where one asked: bool [N-1] twice."""
-    less, more = (labels == "UP") | (labels == "LEFT"), (labels == "DOWN") | (labels == "RIGHT")
-    return (less & (way < -STILL_PIXELS)) | (more & (way > STILL_PIXELS)), less | more
 
 
 def rates(

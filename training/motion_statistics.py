@@ -6,7 +6,7 @@ beside every use, see `error`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ def scrolls(frames: NDArray[np.uint8]) -> bool:
 def motion_tallies(moved: NDArray[np.float32]) -> Tallies:
     """For each rate: (what counts [N], of which frames [N]); moved: float32 [N, 2], pixels down and right.
 
-    `pace`: pixels a step along the rows where the player goes; the others are shares of all steps. `turns`: steps in
+    `pace`: pixels a step, left or right, where the player goes; the others are shares of all steps. `turns`: steps in
     which a player who went one way goes the other way at once.
     """
     known = np.isfinite(moved).all(1)
@@ -70,32 +70,41 @@ def motion_tallies(moved: NDArray[np.float32]) -> Tallies:
 
 
 def motion_obedience(moved: NDArray[np.float32], codes: NDArray[np.int64], table: ActionTable) -> Tallies:
-    """Whether the player does what the code is called, counted at the frame it led to; moved: float32 [N, 2], codes:
-    int64 [N-1]. `obeys_by_chance`: under codes from half the stretch away."""
-    down, right = moved[1:].T
-    known = np.isfinite(down)
-    labels = np.array(table.labels)[codes]
+    """`obedience` in a game that scrolls; moved: float32 [N, 2], codes: int64 [N-1]. STILL is about the rows where
+    any code is, else about the columns."""
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(moved[1:]).all(1), np.bool_)
+    down, right = np.nan_to_num(moved[1:]).T
     rows = bool({"UP", "DOWN"} & set(table.labels))
-    others = np.roll(labels, len(labels) // 2)
-    way = np.nan_to_num(down if rows else right)
+    ways = {"UP": -down, "DOWN": down, "LEFT": -right, "RIGHT": right}
+    return obedience(np.array(table.labels)[codes], ways, down if rows else right, known)
+
+
+def obedience(
+    labels: NDArray[np.str_],
+    ways: Mapping[str, NDArray[np.float32]],
+    way: NDArray[np.float32],
+    told: NDArray[np.bool_],
+) -> Tallies:
+    """Whether the player does what a code is called, counted at the frame it led to: what counts [N], of which frames
+    [N]; `obeys_move` for the names in `ways`, `obeys_still` for STILL. `obeys_by_chance` is `obeys_move` under names
+    from half the stretch away: a player that never stops going down obeys every DOWN.
+
+    labels: the names [N-1]; ways: pixels that the player went each way [N-1]; way: what STILL is about [N-1]; told:
+    where that is known [N-1].
+    """
+
+    def kept(names: NDArray[np.str_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        asked = {name: (names == name) & told for name in ways}
+        went = [asked[name] & (along > STILL_PIXELS) for name, along in ways.items()]
+        return np.logical_or.reduce(went), np.logical_or.reduce(list(asked.values()))
+
+    still = (labels == "STILL") & told
     pairs = {
-        "obeys_move": (_went(labels, down, right) & known, _asked(labels) & known),
-        "obeys_by_chance": (_went(others, down, right) & known, _asked(others) & known),
-        "obeys_still": ((labels == "STILL") & (np.abs(way) <= STILL_PIXELS) & known, (labels == "STILL") & known),
+        "obeys_move": kept(labels),
+        "obeys_by_chance": kept(np.roll(labels, len(labels) // 2)),
+        "obeys_still": (still & (np.abs(way) <= STILL_PIXELS), still),
     }
     return {name: (np.append(False, hits), np.append(False, of)) for name, (hits, of) in pairs.items()}
-
-
-def _asked(labels: NDArray[np.str_]) -> NDArray[np.bool_]:
-    return np.isin(labels, ["UP", "DOWN", "LEFT", "RIGHT"])
-
-
-def _went(labels: NDArray[np.str_], down: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.bool_]:
-    way = {"UP": -down, "DOWN": down, "LEFT": -right, "RIGHT": right}
-    out = np.zeros(len(labels), np.bool_)
-    for name, along in way.items():
-        out |= (labels == name) & (np.nan_to_num(along) > STILL_PIXELS)
-    return out
 
 
 def error(plays: Sequence[Track], moved: Sequence[NDArray[np.float32]], seed: int) -> dict[str, Any] | None:
