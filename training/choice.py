@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 from einops import rearrange
 
-from training.presets import best_patch, fitting_patches
+from training.presets import Experiment, best_patch, fitting_patches
 from training.windows import Windows
 
 FRAMES = 600
@@ -61,6 +64,15 @@ def fitting_patch(windows: Windows, frames: int = 2000) -> tuple[int, int]:
     costs = [len(known) * height * width // (p * q) for known, (p, q) in zip(found, patches, strict=True)]
     least = int(np.argmin(costs))
     return patches[least if costs[least] < FEWER * costs[0] else 0]
+
+
+def with_fitting_patch(experiment: Experiment, windows: Windows) -> Experiment:
+    """The experiment with the patch that suits these frames, where it is a world of patches."""
+    family = experiment.family
+    if getattr(family.tokenizer, "kind", None) != "patch":
+        return experiment
+    tokenizer: Any = replace(family.tokenizer, patch=fitting_patch(windows))
+    return replace(experiment, family=replace(family, tokenizer=tokenizer))
 
 
 def fitting_preset(windows: Windows) -> tuple[str, str]:

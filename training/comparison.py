@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from models.checkpoint import load_world
+from training.choice import with_fitting_patch
 from training.evaluation import EvaluationOptions, evaluate
 from training.held_out import Play
 from training.pipeline import Data, Pipeline, check
@@ -54,7 +55,7 @@ class Budget:
 
 def compare(
     data: Data, play: Play, folder: Path, ours: str, budget: Budget, names: Sequence[str] = tuple(ROWS), *,
-    size: Any = "small", seed: int = 0, say: Say = lambda line: None,
+    size: Any = "small", seed: int = 0, autocast: bool = False, say: Say = lambda line: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train and measure the named rows. data: to learn from; play: to be measured on; folder: where runs, worlds and
     scorecards go; ours: the preset of the first row.
@@ -63,7 +64,14 @@ def compare(
     and where a folder holds results of another budget.
     """
     check_rows(names)
-    terms = {**asdict(budget), "seed": seed, "size": size, "frames": data.train.frames, "ours": ours}
+    terms = {
+        **asdict(budget),
+        "seed": seed,
+        "size": size,
+        "autocast": autocast,
+        "frames": data.train.frames,
+        "ours": ours,
+    }
     rows = {}
     for name in names:
         path = folder / f"{name}.json"
@@ -73,7 +81,10 @@ def compare(
                 raise ValueError(f"{path} was made under other terms, {found['terms']}; use another --out")
             say(f"{name}: done before")
         else:
-            found = {"terms": terms, **_row(data, play, folder / name, ours, budget, name, size, seed, say)}
+            found = {
+                "terms": terms,
+                **_row(data, play, folder / name, ours if name == "ours" else name, budget, terms, say),
+            }
             text = json.dumps(found, indent=1) + "\n"
             write_text(path, text)
             found = json.loads(text)
@@ -88,17 +99,17 @@ def check_rows(names: Sequence[str]) -> None:
 
 
 def _row(
-    data: Data, play: Play, folder: Path, ours: str, budget: Budget, name: str, size: Any, seed: int, say: Say
-) -> dict[str, Any]:  # fmt: skip
-    """One recipe, trained and measured."""
-    spec, chosen = data.spec(), ours if name == "ours" else name
-    experiment = preset(chosen, spec.game, spec.height, spec.width, size).within(budget.minutes)
-    experiment = replace(experiment, seed=seed)
+    data: Data, play: Play, folder: Path, chosen: str, budget: Budget, terms: dict[str, Any], say: Say
+) -> dict[str, Any]:
+    """One recipe, trained and measured; chosen: its preset."""
+    spec, seed, name = data.spec(), terms["seed"], folder.name
+    experiment = preset(chosen, spec.game, spec.height, spec.width, terms["size"]).within(budget.minutes)
+    experiment = with_fitting_patch(replace(experiment, seed=seed), data.train)
     check(experiment, data)
     say(f"{name}: {budget.minutes:g} minutes of training")
-    terms = {"preset": chosen, **asdict(budget), "seed": seed, "size": size}
-    run = Run(folder / "run", terms, resume=(folder / "run" / "config.json").is_file())
-    pipeline = Pipeline(experiment, data, run, say=lambda line: say(f"{name}: {line}"))
+    resumed = (folder / "run" / "config.json").is_file()
+    run = Run(folder / "run", {**terms, "preset": chosen}, resume=resumed)
+    pipeline = Pipeline(experiment, data, run, autocast=terms["autocast"], say=lambda line: say(f"{name}: {line}"))
     pipeline.train()
     world = load_world(pipeline.finish(folder / "world", {"command": f"dreamcade bench families ({name})"}))
     card = evaluate(world, play, budget.options(seed), lambda line: say(f"{name}: {line}"))

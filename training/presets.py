@@ -44,7 +44,7 @@ class Experiment:
     lam_behaviours: tuple[str, ...] = ("random",)
     across: float = 0.15
     weights: tuple[float, ...] = ()
-    shares: tuple[float, float, float] = (0.0, 0.2, 0.8)
+    shares: tuple[float, float, float] = (0.0, 0.3, 0.7)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
@@ -109,7 +109,6 @@ def warp(game: str, height: int, width: int, size: Size = "small") -> Experiment
         lam=LoopConfig(steps=1500, batch=48, length=3, optim=OptimConfig(lr=2e-3, average=0.99)),
         dynamics=LoopConfig(steps=3000, batch=32, length=length, optim=OptimConfig(lr=2e-3, decay=0.6)),
         lam_behaviours=("random", "sticky", "scripted"),
-        shares=(0.0, 0.3, 0.7),
     )
 
 

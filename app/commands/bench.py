@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from app.commands.train import autocast_option
+
 
 @click.group()
 def bench() -> None:
@@ -34,6 +36,7 @@ def bench() -> None:
 @click.option("--judged", default=48, show_default=True, help="Clips of the two-sample test; 0: none.")
 @click.option("--size", type=click.Choice(["tiny", "small", "base", "paper"]), default="small", show_default=True)
 @click.option("--threads", type=int, default=0, show_default=True, help="CPU threads; 0 takes every core.")
+@autocast_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 def families(
     data: Path,
@@ -48,6 +51,7 @@ def families(
     judged: int,
     size: str,
     threads: int,
+    autocast: str,
     seed: int,
 ) -> None:
     """Our recipe, Genie as in the paper, one as TinyWorlds has it, a transformer that draws a frame in one pass, and
@@ -64,7 +68,7 @@ def families(
 
     import torch
 
-    from app.commands.train import splits_of
+    from app.commands.train import settle_autocast, splits_of
     from app.places import saves
     from training.choice import fitting_preset
     from training.comparison import ROWS, Budget, check_rows, compare, table
@@ -81,7 +85,8 @@ def families(
     folder = out or saves() / "bench" / datasets[0].manifest.game
     budget = Budget(minutes=minutes, clips=clips, dreams=dreams, frames=dream_frames, judged=judged)
     ours = fitting_preset(splits.train)[0]
-    told: dict[str, Any] = {"size": size, "seed": seed, "say": lambda line: click.echo(line, err=True)}
+    told: dict[str, Any] = {"size": size, "seed": seed}
+    told |= {"autocast": settle_autocast(autocast, "cpu", folder), "say": lambda line: click.echo(line, err=True)}
     try:
         found = compare(splits, held_out(measured, split), folder, ours, budget, only or tuple(ROWS), **told)
     except Interrupted:

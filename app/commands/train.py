@@ -14,6 +14,15 @@ from app.places import saves
 PARTS = ("tokenizer", "lam", "dynamics")
 
 
+autocast_option = click.option(
+    "--autocast",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    show_default=True,
+    help="bfloat16 matrix products; auto measures whether they pay here.",
+)
+
+
 def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that `train` and `make` share."""
     options = [
@@ -48,13 +57,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps."),
         click.option("--threads", type=int, default=0, show_default=True, help="CPU threads; 0 takes every core."),
-        click.option(
-            "--autocast",
-            type=click.Choice(["auto", "on", "off"]),
-            default="auto",
-            show_default=True,
-            help="bfloat16 matrix products; auto measures whether they pay here.",
-        ),
+        autocast_option,
         click.option(
             "--compile", "compiled", is_flag=True, help="Compile the blocks: about a minute to start, then faster."
         ),
@@ -179,17 +182,13 @@ def chosen_experiment(
 
 def _with_patch(experiment: Any, datasets: list[Any]) -> Any:
     """The experiment with the size of patch that suits these frames, where it is a world of patches."""
-    from dataclasses import replace
-
-    from training.choice import fitting_patch
+    from training.choice import with_fitting_patch
     from training.windows import Windows
 
-    family = experiment.family
-    if getattr(family.tokenizer, "kind", None) != "patch":
-        return experiment
-    patch = fitting_patch(Windows(datasets, "train"))
-    click.echo(f"patches of {patch[0]}x{patch[1]} pixels")
-    return replace(experiment, family=replace(family, tokenizer=replace(family.tokenizer, patch=patch)))
+    fitting = with_fitting_patch(experiment, Windows(datasets, "train"))
+    if fitting is not experiment:
+        click.echo("patches of {}x{} pixels".format(*fitting.family.tokenizer.patch))
+    return fitting
 
 
 def _timed(experiment: Any, options: dict[str, Any]) -> Any:
