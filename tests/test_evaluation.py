@@ -80,7 +80,7 @@ def dreams_of(fault, play, palette, frames=150):
     probe = PongProbe()
     eyes = Eyes(probe=probe, palette=palette)
     dreamed, _ = dream(ToyPong(fault), play, eyes, dreams=3, frames=frames, seed=0)
-    return dream_section(dreamed, real_stretches(play, eyes, None), probe, TABLE, seed=0)
+    return dream_section(dreamed, real_stretches(play, eyes, None, probe), probe, TABLE, seed=0)
 
 
 def value(figure):
@@ -105,6 +105,11 @@ def test_a_perfect_world_gets_full_marks(card):
     assert value(found["dreams"]["world"]["all"]["read_back"]) > 0.75  # a paddle at a wall does not tell
     assert 0.2 < value(found["dreams"]["world"]["all"]["read_back_by_chance"]) < 0.6
     assert "read_back" not in found["dreams"]["real"]["all"]
+    answers = found["dreams"]["response"]
+    assert {value(share) for share in answers["world"].values()} == {1}
+    assert (
+        value(answers["real"]["1"]) < value(answers["real"]["2"]) == value(answers["real"]["4"]) == 1
+    )  # one step late
     assert found["dreams"]["collapse"]["collapsed"] == 0
     assert value(found["prediction"]["delta4_psnr"]["player_moves"]) > 20
     assert value(found["prediction"]["delta4_pooled_db"]["all"]) > 20
@@ -410,7 +415,7 @@ def test_a_full_disk_does_not_cost_the_report(tmp_path, toy_command, monkeypatch
 
 
 def test_stretches_without_a_probe_have_no_object_rows(play, palette):
-    real = real_stretches(play, Eyes(probe=None, palette=palette), None)
+    real = real_stretches(play, Eyes(probe=None, palette=palette), None, None)
     assert isinstance(real[0], Stretch)
     dreamed, _ = dream(ToyPong(), play, Eyes(probe=None, palette=palette), dreams=2, frames=20, seed=0)
     found = dream_section(dreamed, real, None, None, seed=0)

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from models.world import ActionTable
 from training.action_table import Track
-from training.motion_statistics import error, motion_obedience, motion_tallies, player_moves, scrolls
+from training.motion_statistics import error, motion_heard, motion_tallies, obedience, player_moves, scrolls
 
 STEPS = np.array([[0, 2], [0, 2], [-3, 2], [-1, 0], [2, 0], [2, -2], [0, -2], [0, 2], [0, 0], [0, 0]])  # down, right
 PATH = np.concatenate([[[0, 0]], STEPS.cumsum(0)])
@@ -16,14 +15,6 @@ def filmed() -> np.ndarray:
     rng = np.random.default_rng(0)
     land = rng.integers(0, 256, (20, 20, 3), dtype=np.uint8).repeat(5, 0).repeat(5, 1)
     return np.stack([land[16 + y : 80 + y, 16 + x : 80 + x] for y, x in PATH])
-
-
-def table(labels: tuple[str, ...]) -> ActionTable:
-    some = tuple(1.0 for _ in labels)
-    return ActionTable(
-        real_actions=("NOOP",), counts=((tuple((1,) for _ in labels)),), best_lag=0, mutual_information=(0.0,),
-        usage=some, moves=tuple({} for _ in labels), labels=labels, agreement=some,
-    )  # fmt: skip
 
 
 def test_the_player_goes_where_the_picture_comes_from() -> None:
@@ -53,17 +44,18 @@ def test_habits_are_counted_where_they_are() -> None:
 
 def test_obedience_is_to_the_names_of_the_codes() -> None:
     moved = np.concatenate([[[np.nan, np.nan]], STEPS]).astype(np.float32)
-    names = table(("STILL", "RIGHT", "LEFT", "MIXED"))
-    codes = np.array([1, 1, 1, 0, 0, 2, 1, 1, 0, 3])
+    names = np.array(("STILL", "RIGHT", "LEFT", "MIXED"))[[1, 1, 1, 0, 0, 2, 1, 1, 0, 3]]
     found = {
-        name: (int(hits.sum()), int(of.sum())) for name, (hits, of) in motion_obedience(moved, codes, names).items()
+        name: (int(hits.sum()), int(of.sum()))
+        for name, (hits, of) in obedience(names, motion_heard(moved, rows=False)).items()
     }
     assert found["obeys_move"] == (5, 6)  # one RIGHT went left
     assert found["obeys_still"] == (3, 3)
     assert found["obeys_by_chance"][0] < 5
-    jumps = motion_obedience(moved, np.array([0, 0, 1, 1, 0, 0, 0, 0, 1, 0]), table(("STILL", "UP")))
-    assert (int(jumps["obeys_move"][0].sum()), int(jumps["obeys_move"][1].sum())) == (2, 3)
-    assert int(jumps["obeys_still"][0].sum()) == 5  # STILL is about falling there, not about running
+    jumps = np.array(("STILL", "UP"))[[0, 0, 1, 1, 0, 0, 0, 0, 1, 0]]
+    told = obedience(jumps, motion_heard(moved, rows=True))
+    assert (int(told["obeys_move"][0].sum()), int(told["obeys_move"][1].sum())) == (2, 3)
+    assert int(told["obeys_still"][0].sum()) == 5  # STILL is about falling there, not about running
 
 
 def test_the_error_is_told_beside_it() -> None:

@@ -17,8 +17,9 @@ from models.world import ActionTable
 from training.action_table import STILL_PIXELS
 from training.brick_statistics import brick_tallies
 from training.metrics import interval
-from training.motion_statistics import motion_obedience, motion_tallies, obedience, player_moves
+from training.motion_statistics import motion_heard, motion_tallies, obedience, player_moves
 from training.probes import Objects, Probe, joined
+from training.response import Heard, response
 from training.score_reader import ScoreReader
 
 BLOCK = 200
@@ -43,7 +44,8 @@ class Stretch:
     detail: float32 [N], how much neighbouring pixels differ, mean over the frame, in levels of 255, or None;
     score: int64 [N, sides], -1 where it cannot be read, or None for a game whose score nobody reads;
     codes: int64 [N-1], the ids that led from frame to frame, or None; read: int64 [N-1], the ids that the world's LAM
-    reads off the frames of a dream, or None; moved: float32 [N, 2], see `player_moves`, or None; behaviour: who played.
+    reads off the frames of a dream, or None; moved: float32 [N, 2], see `player_moves`, or None; pressed: [N-1], what
+    the buttons that were pressed do, see `buttons`, or None; behaviour: who played.
     """
 
     seen: Objects | None
@@ -54,6 +56,7 @@ class Stretch:
     codes: NDArray[np.int64] | None = None
     read: NDArray[np.int64] | None = None
     moved: NDArray[np.float32] | None = None
+    pressed: NDArray[np.str_] | None = None
     behaviour: str = ""
 
 
@@ -250,15 +253,36 @@ def obedience_tallies(
     paddle is visible and touches neither wall. `obeys_by_chance` is `obeys_move` under keys from
     half the stretch away: a paddle that never stops going down obeys every DOWN.
     """
-    seen, codes = stretch.seen, stretch.codes
-    if stretch.moved is not None and table is not None and codes is not None:
-        return motion_obedience(stretch.moved, codes, table)
-    if seen is None or probe is None or table is None or codes is None:
+    if table is None or stretch.codes is None:
         return {}
-    free = probe.clear(seen.player, 1)
-    way = np.nan_to_num(np.diff(seen.player.at))
-    ways = {"UP": -way, "LEFT": -way, "DOWN": way, "RIGHT": way}
-    return obedience(np.array(table.labels)[codes], ways, way, free[1:] & free[:-1])
+    labels = np.array(table.labels)[stretch.codes]
+    did = heard(stretch, probe, rows=bool({"UP", "DOWN"} & set(table.labels)))
+    return {} if did is None else obedience(labels, did)
+
+
+def heard(stretch: Stretch, probe: Probe | None, rows: bool = False) -> Heard | None:
+    """What the player of a stretch did, where something tells it; rows: see `motion_heard`."""
+    if stretch.moved is not None:
+        return motion_heard(stretch.moved, rows)
+    if stretch.seen is None or probe is None:
+        return None
+    free = probe.clear(stretch.seen.player, 1)
+    way = np.nan_to_num(np.diff(stretch.seen.player.at))
+    return Heard({"UP": -way, "LEFT": -way, "DOWN": way, "RIGHT": way}, way, free[1:] & free[:-1])
+
+
+def answers(
+    stretches: Sequence[Stretch], probe: Probe | None, table: ActionTable | None, seed: int
+) -> dict[str, Any] | None:
+    """`response` of dreams, to what their codes are called, or of real play, to the buttons that were pressed."""
+    found = []
+    for stretch in stretches:
+        did, names = heard(stretch, probe), stretch.pressed
+        if names is None and table is not None and stretch.codes is not None:
+            names = np.array(table.labels)[stretch.codes]
+        if did is not None and names is not None:
+            found.append((did, names))
+    return response([did for did, _ in found], [names for _, names in found], seed) if found else None
 
 
 def read_back_tallies(stretch: Stretch) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:

@@ -12,13 +12,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.world import ActionTable, InfersActions, World
-from training.action_table import device_of
+from training.action_table import Track, device_of
 from training.brick_statistics import rises
-from training.dream_statistics import BLOCK, Eyes, Limits, Palette, Stretch, chained, collapse, limits, look, rates
+from training.dream_statistics import (
+    BLOCK,
+    Eyes,
+    Limits,
+    Palette,
+    Stretch,
+    answers,
+    chained,
+    collapse,
+    limits,
+    look,
+    rates,
+)
 from training.held_out import Play
 from training.metrics import interval
 from training.motion_statistics import scrolls
 from training.probes import Probe
+from training.response import buttons
 from training.rollouts import Sheet, choose_spots, generator, read_clips, start_state
 from training.score_reader import ScoreReader, score_changes
 
@@ -54,12 +67,16 @@ def eyes_for(dataset: Play, probe: Probe | None, palette: Palette) -> Eyes:
     return Eyes(probe=probe, palette=palette, reader=reader, scrolls=moving)
 
 
-def real_stretches(dataset: Play, eyes: Eyes, codes: Sequence[NDArray[np.int64]] | None) -> list[Stretch]:
-    """Every episode of real play, looked at. codes: what the world read off each, int64 [T], if it can."""
+def real_stretches(dataset: Play, eyes: Eyes, plays: Sequence[Track] | None, probe: Probe | None) -> list[Stretch]:
+    """Every episode of real play, looked at. plays: all of them as the world read them, if it can."""
     out = []
+    does = np.array(buttons(plays, probe, len(dataset.manifest.action_names))) if plays else None
     for number, reference in enumerate(dataset.episodes):
-        seen = look(dataset.read(reference).frames, eyes)
-        out.append(replace(seen, codes=None if codes is None else codes[number], behaviour=reference.behaviour))
+        seen = replace(look(dataset.read(reference).frames, eyes), behaviour=reference.behaviour)
+        if plays is not None and does is not None:
+            track = plays[number]
+            seen = replace(seen, codes=track.codes, pressed=does[track.actions])
+        out.append(seen)
     return out
 
 
@@ -131,7 +148,7 @@ def dream_section(
     """The scorecard's `dreams`: rates over all and by block of BLOCK frames, the real game's rates, collapse.
 
     `real` holds the rates over `all` held-out play and by behaviour; the dreams' keys are pressed
-    as in the behaviour `sticky`.
+    as in the behaviour `sticky`, with which `response` compares them where there is any.
     """
     limit = limits(real, probe)
     frames = len(dreamed[0].off)
@@ -142,6 +159,7 @@ def dream_section(
         return rates(stretches, probe, limit, table, seed=seed, block=block, span=span)
 
     blocks = [(start, min(start + BLOCK, frames)) for start in range(0, frames, BLOCK)]
+    like = [stretch for stretch in real if stretch.behaviour == "sticky"] or list(real)
     behaviours = dict.fromkeys(stretch.behaviour for stretch in real if stretch.behaviour)
     return {
         "dreams": len(dreamed),
@@ -152,6 +170,7 @@ def dream_section(
             "all": told(dreamed, frames),
             "blocks": [{"start": a, "stop": b, "rates": told(dreamed, frames, (a, b))} for a, b in blocks],
         },
+        "response": {"world": answers(dreamed, probe, table, seed), "real": answers(like, probe, None, seed)},
         "real": {"all": told(real)}
         | {name: told([stretch for stretch in real if stretch.behaviour == name]) for name in behaviours},
         "collapse": _collapse(dreamed, limit),

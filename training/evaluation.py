@@ -127,14 +127,14 @@ def evaluate(
         if isinstance(world, Reconstructs):
             card["tokenizer"], sheet = tokenizer(world, dataset, probe, frames, options, say)
             _strip(options, "tokenizer", sheet)
-        table, codes = spec.table, None
+        table = spec.table
         plays: list[Track] = []
         if isinstance(world, InfersActions):
             say("latent actions")
             plays = list(tracks(world, dataset, probe, history=options.history))
             measured = table_of(plays, dataset.manifest.action_names, len(spec.actions))
             card["lam"] = latent_actions(world, dataset, probe, plays, measured, options)
-            table, codes = table or measured, [track.codes for track in plays]
+            table = table or measured
         card["prediction"], sheet = prediction(
             world, dataset, probe, clips=options.clips, seed=seed, horizons=horizons, lpips=published.lpips, say=say
         )
@@ -146,7 +146,7 @@ def evaluate(
         _strip(options, "dreams", sheet)
         if options.strips is not None and film is not None:
             save_film(options.strips / "film.gif", film, world.spec.fps)
-        real = real_stretches(dataset, eyes, codes)
+        real = real_stretches(dataset, eyes, plays, probe)
         card["dreams"] = dream_section(dreamed, real, probe, table, seed=seed)
         ways = [one.moved for one in real if one.moved is not None]
         if plays and ways and (apart := error(plays, ways, seed)) is not None:

@@ -6,7 +6,7 @@ beside every use, see `error`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from models.displacement import displacements
-from models.world import ActionTable
 from training.action_table import STILL_PIXELS, Track
 from training.action_table import displacement as recorded
 from training.metrics import Figure, interval
+from training.response import Heard
 
 SCROLLS = 0.05
 """Share of steps in which the picture moves from which a game is said to scroll."""
@@ -69,40 +69,30 @@ def motion_tallies(moved: NDArray[np.float32]) -> Tallies:
     }
 
 
-def motion_obedience(moved: NDArray[np.float32], codes: NDArray[np.int64], table: ActionTable) -> Tallies:
-    """`obedience` in a game that scrolls; moved: float32 [N, 2], codes: int64 [N-1]. STILL is about the rows where
-    any code is, else about the columns."""
+def motion_heard(moved: NDArray[np.float32], rows: bool) -> Heard:
+    """What the player of a game that scrolls did; moved: float32 [N, 2]; rows: whether STILL is about the rows, else
+    about the columns."""
     known: NDArray[np.bool_] = np.asarray(np.isfinite(moved[1:]).all(1), np.bool_)
     down, right = np.nan_to_num(moved[1:]).T
-    rows = bool({"UP", "DOWN"} & set(table.labels))
     ways = {"UP": -down, "DOWN": down, "LEFT": -right, "RIGHT": right}
-    return obedience(np.array(table.labels)[codes], ways, down if rows else right, known)
+    return Heard(ways, down if rows else right, known)
 
 
-def obedience(
-    labels: NDArray[np.str_],
-    ways: Mapping[str, NDArray[np.float32]],
-    way: NDArray[np.float32],
-    told: NDArray[np.bool_],
-) -> Tallies:
+def obedience(labels: NDArray[np.str_], did: Heard) -> Tallies:
     """Whether the player does what a code is called, counted at the frame it led to: what counts [N], of which frames
-    [N]; `obeys_move` for the names in `ways`, `obeys_still` for STILL. `obeys_by_chance` is `obeys_move` under names
-    from half the stretch away: a player that never stops going down obeys every DOWN.
-
-    labels: the names [N-1]; ways: pixels that the player went each way [N-1]; way: what STILL is about [N-1]; told:
-    where that is known [N-1].
-    """
+    [N]; `obeys_move` for directions, `obeys_still` for STILL. `obeys_by_chance` is `obeys_move` under names from half
+    the stretch away: a player that never stops going down obeys every DOWN. labels: the names [N-1]."""
 
     def kept(names: NDArray[np.str_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        asked = {name: (names == name) & told for name in ways}
-        went = [asked[name] & (along > STILL_PIXELS) for name, along in ways.items()]
+        asked = {name: (names == name) & did.told for name in did.ways}
+        went = [mask & did.went(name) for name, mask in asked.items()]
         return np.logical_or.reduce(went), np.logical_or.reduce(list(asked.values()))
 
-    still = (labels == "STILL") & told
+    still = (labels == "STILL") & did.told
     pairs = {
         "obeys_move": kept(labels),
         "obeys_by_chance": kept(np.roll(labels, len(labels) // 2)),
-        "obeys_still": (still & (np.abs(way) <= STILL_PIXELS), still),
+        "obeys_still": (still & (np.abs(did.way) <= STILL_PIXELS), still),
     }
     return {name: (np.append(False, hits), np.append(False, of)) for name, (hits, of) in pairs.items()}
 

@@ -128,6 +128,7 @@ def _dreams(found: Mapping[str, Any]) -> Iterator[str]:
         for name, figure in world["all"].items()
     ]
     yield from _table(header, rows)
+    yield from _response(found.get("response", {}))
     ended = found["collapse"]
     yield ""
     yield f"{ended['collapsed']} of {ended['of']} dreams collapsed; median {ended['median_frames']:.0f} frames"
@@ -138,6 +139,19 @@ def _dreams(found: Mapping[str, Any]) -> Iterator[str]:
     if walls.get("world"):
         told = f"{walls['world']['only_lose']} of {walls['world']['of']} dreams no brick comes back"
         yield from ("", f"in {told}; in real play in {walls['real']['only_lose']} of {walls['real']['of']} episodes")
+
+
+def _response(found: Mapping[str, Any]) -> Iterator[str]:
+    rows = {"dreams, to their codes": found.get("world"), "real game, to its buttons": found.get("real")}
+    rows = {name: one for name, one in rows.items() if one is not None}
+    if rows:
+        steps = list(next(iter(rows.values())))
+        heads = [{"1": "1 step", "4": "4 steps or more"}.get(step, f"{step} steps") for step in steps[:-1]]
+        yield ""
+        yield from _table(
+            ("goes where it is told, pressed for", *heads, "all"),
+            [(name, *(_figure(one[step]) for step in steps)) for name, one in rows.items()],
+        )
 
 
 def _motion_probe(found: Mapping[str, Any]) -> Iterator[str]:

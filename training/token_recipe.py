@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.dynamics.counterfactual import WhatIf, what_if
+from models.dynamics.maskgit import MaskGIT
 from models.dynamics.token_world import TokenWorld
 from models.latent_actions import LatentActionModel
 from models.pixel_actions import PixelActionModel
@@ -64,7 +68,7 @@ def train_lam(pipeline: Pipeline) -> None:
 def train_dynamics(pipeline: Pipeline) -> None:
     """Train the dynamics on tokens and on the codes that the LAM reads."""
     world, config = _world(pipeline), pipeline.experiment.dynamics
-    dynamics = world.dynamics
+    dynamics, imagine = world.dynamics, _imagining(world)
     cache = read_codes(_tokens(pipeline), world.latent_actions, pipeline.cache, pipeline.device)
     draw = pipeline.drawing(cache.windows, config, cache.codes)
     across = pipeline.experiment.across if cache.can_cross(config.length) else 0.0
@@ -77,12 +81,24 @@ def train_dynamics(pipeline: Pipeline) -> None:
         if count:
             more = cache.read_across(rng, count, config.length)
             tokens, codes = torch.cat([tokens, more[0]]), torch.cat([codes, more[1]])
-        return dynamics.loss(tokens.to(pipeline.device), codes.to(pipeline.device), progress)
+        tokens, codes = tokens.to(pipeline.device), codes.to(pipeline.device)
+        return dynamics.loss(tokens, codes, progress, *imagine(tokens, codes))
 
     def preview(module: nn.Module) -> Tensor:
         return dream_sheet(world, module, pipeline.data.held_out)
 
     pipeline.fit_dynamics(Part("dynamics", dynamics, loss, preview), config, cache)
+
+
+def _imagining(world: TokenWorld) -> Callable[[Tensor, Tensor], tuple[WhatIf, ...]]:
+    """What tells, of tokens [B, T, N] and codes [B, T-1], what other codes would have done; nothing where the dynamics
+    do not learn from that."""
+    dynamics, lam = world.dynamics, world.latent_actions
+    if not isinstance(dynamics, MaskGIT) or not isinstance(lam, LatentActionModel) or not dynamics.config.imagined:
+        return lambda tokens, codes: ()
+    lam.eval()
+    rate = dynamics.config.imagined
+    return lambda tokens, codes: (what_if(lam, world.tokenizer, tokens, codes, rate),)
 
 
 def _world(pipeline: Pipeline) -> TokenWorld:

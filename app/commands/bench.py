@@ -85,6 +85,7 @@ def families(
     folder = out or saves() / "bench" / datasets[0].manifest.game
     budget = Budget(minutes=minutes, clips=clips, dreams=dreams, frames=dream_frames, judged=judged)
     ours = fitting_preset(splits.train)[0]
+    folder.mkdir(parents=True, exist_ok=True)
     told: dict[str, Any] = {"size": size, "seed": seed}
     told |= {"autocast": settle_autocast(autocast, "cpu", folder), "say": lambda line: click.echo(line, err=True)}
     try:

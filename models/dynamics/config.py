@@ -17,6 +17,8 @@ class MaskGITConfig:
     share of training after which the context has faults in it: a share `own_share` of the batches has the
     model's own dream as context, in the others a share `erased` of the windows lacks a part of the picture,
     and a share `action_noise` of the actions is another one than it was;
+    imagined: share of the actions that are replaced by another one together with what it would have done, as far as the
+    LAM can tell that;
     passes, temperature: at most so many passes a frame at play, and how freely tokens are drawn, unless the dials say
     otherwise;
     insist: how much more than in training an action counts at play, where it may ask for what no player could do: to
@@ -42,13 +44,14 @@ class MaskGITConfig:
     passes: int = 24
     temperature: float = 0.8
     insist: float = 1.0
+    imagined: float = 0.0
     games: bool = False
 
     def __post_init__(self) -> None:
         check_heads(self.width, self.heads)
         if self.reach < 2 or self.depth < 1 or min(self.easy, self.first, self.passes) < 1:
             raise ValueError(f"reach {self.reach} must be 2 or more; depth, easy, first and passes 1 or more")
-        for name in ("whole", "own_from", "own_share", "erased", "action_noise"):
+        for name in ("whole", "own_from", "own_share", "erased", "action_noise", "imagined"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], found {getattr(self, name)}")
         if self.insist < 0:
@@ -63,7 +66,7 @@ class MaskGITConfig:
             "base": {"width": 384, "heads": 8, "depth": 8, "reach": 16},
             "paper": {"width": 512, "heads": 8, "depth": 12, "reach": 16},
         }
-        return cls(games=True, **dials[size])
+        return cls(games=True, imagined=0.1, **dials[size])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
