@@ -2,6 +2,7 @@
 
 import pytest
 
+from app.commands.train import as_typed
 from training.overrides import apply_overrides
 from training.presets import Experiment, best_patch, preset
 
@@ -100,3 +101,12 @@ def test_a_patch_is_chosen_that_divides_the_frame(size: tuple[int, int], patch: 
 def test_a_frame_that_no_patch_divides() -> None:
     with pytest.raises(ValueError, match="no patch of 4 to 16 pixels divides a frame of 97x80"):
         best_patch(97, 80)
+
+
+def test_a_card_says_what_was_typed() -> None:
+    usual = {"preset_name": "auto", "size": "small", "seed": 0, "minutes": None, "changes": ()}
+    assert as_typed(usual) == ""
+    told = {"preset_name": "genie", "size": "tiny", "seed": 7, "minutes": 12.5, "changes": ("lam.steps=9",)}
+    assert as_typed(told) == " --preset genie --size tiny --seed 7 --minutes 12.5 --set lam.steps=9"
+    patch = {**usual, "changes": ("family.tokenizer.patch=(13, 8)",)}
+    assert as_typed(patch) == " --set 'family.tokenizer.patch=(13, 8)'"

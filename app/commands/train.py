@@ -277,10 +277,22 @@ def run_training(
     except Interrupted as stop:
         click.echo(str(stop))
         raise SystemExit(130) from None
-    command += f" --minutes {options['minutes']:g}" if options.get("minutes") else ""
-    command += "".join(f" --set {change}" for change in options["changes"])
-    extra = {"command": command, **({"from": earlier.facts} if earlier is not None else {})}
+    extra = {
+        "command": command + as_typed(options),
+        "autocast": autocast,
+        **({"from": earlier.facts} if earlier is not None else {}),
+    }
     return pipeline.finish(target, extra) if finish else None
+
+
+def as_typed(options: dict[str, Any]) -> str:
+    """The options that decide what is learned, as on a command line; those that are as usual left out."""
+    from shlex import quote
+
+    usual = (("preset_name", "preset", "auto"), ("size", "size", "small"), ("seed", "seed", 0))
+    told = [f" --{name} {options[key]}" for key, name, default in usual if options[key] != default]
+    told += [f" --minutes {options['minutes']:g}"] if options.get("minutes") else []
+    return "".join(told + [f" --set {quote(change)}" for change in options["changes"]])
 
 
 @dataclass(frozen=True, slots=True)
