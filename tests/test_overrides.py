@@ -110,3 +110,12 @@ def test_a_card_says_what_was_typed() -> None:
     assert as_typed(told) == " --preset genie --size tiny --seed 7 --minutes 12.5 --set lam.steps=9"
     patch = {**usual, "changes": ("family.tokenizer.patch=(13, 8)",)}
     assert as_typed(patch) == " --set 'family.tokenizer.patch=(13, 8)'"
+
+
+@pytest.mark.parametrize(("minutes", "lam"), [(20, 6), (30, 9), (90, 15)])
+def test_minutes_are_shared_out(minutes: float, lam: float) -> None:
+    made = BASE.within(minutes)
+    assert made.lam.minutes == pytest.approx(lam)
+    assert made.dynamics.minutes == pytest.approx(minutes - lam)
+    genie = preset("genie", "pong", 104, 80, "tiny").within(minutes)
+    assert genie.tokenizer.minutes + genie.lam.minutes + genie.dynamics.minutes == pytest.approx(minutes)
