@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.dynamics.counterfactual import WhatIf, what_if
+from models.dynamics.context import Other
 from models.dynamics.maskgit import MaskGIT
 from models.dynamics.token_world import TokenWorld
 from models.latent_actions import LatentActionModel
@@ -16,6 +16,7 @@ from models.pixel_actions import PixelActionModel
 from models.tokenizer import PatchTokenizer
 from models.world import Window
 from training.augment import augmented
+from training.elsewhere import Elsewhere
 from training.loop import Part
 from training.pipeline import Pipeline
 from training.previews import code_sheet, dream_sheet, pixel_code_sheet, reconstruction_sheet
@@ -68,9 +69,9 @@ def train_lam(pipeline: Pipeline) -> None:
 def train_dynamics(pipeline: Pipeline) -> None:
     """Train the dynamics on tokens and on the codes that the LAM reads."""
     world, config = _world(pipeline), pipeline.experiment.dynamics
-    dynamics, imagine = world.dynamics, _imagining(world)
+    dynamics = world.dynamics
     cache = read_codes(_tokens(pipeline), world.latent_actions, pipeline.cache, pipeline.device)
-    draw = pipeline.drawing(cache.windows, config, cache.codes)
+    draw, imagine = pipeline.drawing(cache.windows, config, cache.codes), _imagining(pipeline, cache)
     across = pipeline.experiment.across if cache.can_cross(config.length) else 0.0
 
     def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
@@ -81,8 +82,8 @@ def train_dynamics(pipeline: Pipeline) -> None:
         if count:
             more = cache.read_across(rng, count, config.length)
             tokens, codes = torch.cat([tokens, more[0]]), torch.cat([codes, more[1]])
-        tokens, codes = tokens.to(pipeline.device), codes.to(pipeline.device)
-        return dynamics.loss(tokens, codes, progress, *imagine(tokens, codes))
+        other = [Other(*(each.to(pipeline.device) for each in found)) for found in imagine(tokens, codes, rng)]
+        return dynamics.loss(tokens.to(pipeline.device), codes.to(pipeline.device), progress, *other)
 
     def preview(module: nn.Module) -> Tensor:
         return dream_sheet(world, module, pipeline.data.held_out)
@@ -90,15 +91,15 @@ def train_dynamics(pipeline: Pipeline) -> None:
     pipeline.fit_dynamics(Part("dynamics", dynamics, loss, preview), config, cache)
 
 
-def _imagining(world: TokenWorld) -> Callable[[Tensor, Tensor], tuple[WhatIf, ...]]:
-    """What tells, of tokens [B, T, N] and codes [B, T-1], what other codes would have done; nothing where the dynamics
-    do not learn from that."""
-    dynamics, lam = world.dynamics, world.latent_actions
-    if not isinstance(dynamics, MaskGIT) or not isinstance(lam, LatentActionModel) or not dynamics.config.imagined:
-        return lambda tokens, codes: ()
-    lam.eval()
-    rate = dynamics.config.imagined
-    return lambda tokens, codes: (what_if(lam, world.tokenizer, tokens, codes, rate),)
+def _imagining(pipeline: Pipeline, cache: TokenCache) -> Callable[..., tuple[Other, ...]]:
+    """What tells, of tokens [B, T, N] and codes [B, T-1] and with a numpy generator, what other codes would have done;
+    nothing where the dynamics do not learn from that."""
+    dynamics = _world(pipeline).dynamics
+    if not isinstance(dynamics, MaskGIT) or not dynamics.config.imagined:
+        return lambda tokens, codes, rng: ()
+    config, elsewhere = dynamics.config, Elsewhere(cache, dynamics.actions, pipeline.experiment.lam_behaviours)
+    pipeline.say(f"dynamics: codes decide {len(elsewhere.places)} of {cache.tokens.shape[1]} places")
+    return lambda tokens, codes, rng: (elsewhere.ask(tokens, codes, config.imagined, config.action_noise, rng),)
 
 
 def _world(pipeline: Pipeline) -> TokenWorld:

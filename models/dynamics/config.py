@@ -17,8 +17,8 @@ class MaskGITConfig:
     share of training after which the context has faults in it: a share `own_share` of the batches has the
     model's own dream as context, in the others a share `erased` of the windows lacks a part of the picture,
     and a share `action_noise` of the actions is another one than it was;
-    imagined: share of the actions that are replaced by another one together with what it would have done, as far as the
-    LAM can tell that;
+    imagined: share of the actions that are replaced by another one together with what it did elsewhere, where the same
+    was to be seen; `action_noise` is then about those that were never seen there;
     passes, temperature: at most so many passes a frame at play, and how freely tokens are drawn, unless the dials say
     otherwise;
     insist: how much more than in training an action counts at play, where it may ask for what no player could do: to

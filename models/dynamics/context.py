@@ -48,6 +48,15 @@ class Memory(NamedTuple):
         return Memory(keys, values, (self.filled + 1).clamp(max=keys.shape[4]))
 
 
+class Other(NamedTuple):
+    """Play under other actions than were taken, as far as is known. chosen: bool [B, T-1], where they are others;
+    actions: int64 [B, T-1], all of them; future: int64 [B, T-1, N], the frame after each."""
+
+    chosen: Tensor
+    actions: Tensor
+    future: Tensor
+
+
 def erased(context: Tensor, grid: tuple[int, int], rate: float) -> Tensor:
     """Frames [B, T, N]; in a share `rate` of the windows a rectangle of the grid shows, from some frame on,
     only what mostly is there in this batch."""

@@ -12,8 +12,8 @@ stays within one token of the real frames, which remain the targets (DAgger, arX
 another way would only teach jumps. In the others, things are erased, so that what always is there comes back
 when it is lost. What stands still in the game is not mended: a brick that a dream took away stays away. And some
 actions are swapped: read off real frames, "down" never stands beside a paddle that is at the bottom already,
-but whoever plays will press it there. Where the LAM can tell what another action would have done, that is learned
-too, from the beginning on (`counterfactual`).
+but whoever plays will press it there. Training may also bring actions along that were not taken, with what they did
+elsewhere, from the beginning on.
 
 Whether a new game begins is drawn before any token, once for the whole frame, and all places are told of it.
 
@@ -33,8 +33,7 @@ from torch import Tensor, nn
 
 from models.blocks import KeysValues, Past, STBlock, shifted
 from models.dynamics.config import MaskGITConfig
-from models.dynamics.context import Memory, across_games, erased, mendable, swapped
-from models.dynamics.counterfactual import WhatIf
+from models.dynamics.context import Memory, Other, across_games, erased, mendable, swapped
 from models.dynamics.token_world import TokenWorld
 from models.latent_actions import LatentActionConfig, LatentActionModel
 from models.sampling import sample, surest
@@ -122,12 +121,12 @@ class MaskGIT(nn.Module):
         return logits.scatter_add(-1, before[..., None], self.stay(x).to(logits.dtype))
 
     def loss(
-        self, tokens: Tensor, actions: Tensor, progress: float = 0.0, other: WhatIf | None = None
+        self, tokens: Tensor, actions: Tensor, progress: float = 0.0, other: Other | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy on hidden tokens, never on the prompt. tokens: [B, T, N], actions: [B, T-1], -1 between games.
 
-        progress: share of training done; other: actions that were not taken, and what they would have done. Raises
-        ValueError where the window has no frame to guess.
+        progress: share of training done; other: the same play with some other actions and what these would have done.
+        Raises ValueError where the window has no frame to guess.
         """
         first = self.config.first
         if tokens.shape[1] <= first:
@@ -136,36 +135,28 @@ class MaskGIT(nn.Module):
         begins, actions = across_games(actions)
         if progress >= self.config.own_from:
             context, told = self._spoilt(tokens, actions, begins, table.detach())
-            actions = swapped(actions, self.actions, self.config.action_noise)
+            actions = actions if other is not None else swapped(actions, self.actions, self.config.action_noise)
+        following = tokens[:, 1:]
         if other is not None:
-            actions = torch.where(other.chosen, other.actions, actions)
-            other = (other if told is None else other.only(told)).since(first - 1)
+            actions, following = torch.where(other.chosen, other.actions, actions), other.future
         known, _ = self.foretell(context, shifted(context), actions, table)
-        known, before, future = known[:, first - 1 :], context[:, first - 1 :], tokens[:, first:]
+        known, before, future = known[:, first - 1 :], context[:, first - 1 :], following[:, first - 1 :]
         begins, end = begins[:, first - 1 :], known.new_zeros(())
         if self.config.games:
             end = F.binary_cross_entropy_with_logits(self.end(known), begins.float())
             known = self.opened(known, begins)
         masked = self._mask(future)
-        if other is not None:
-            masked = masked | other.chosen[..., None]
         features = self.guess(known, future, masked, actions[:, first - 1 :], table)
         changed = future != tokens[:, first - 1 : -1]
         hard = changed | (future != before)
         drawn = masked & (hard | (torch.rand(masked.shape, device=masked.device) < 1 / self.config.easy))
         if told is not None:
             drawn = drawn & told[:, first - 1 :]
-        if other is not None:
-            drawn = drawn & ~other.places
         logits = self.logits(features[drawn], before[drawn], table).float()
         entropy = F.cross_entropy(logits, future[drawn], reduction="none")
         counted = hard[drawn]
         weight = torch.where(counted, 1.0, float(self.config.easy))
-        total, terms = (entropy * weight).sum(), counted.sum()
-        if other is not None:
-            imagined = self._imagined(features, before, other, table)
-            total, terms = total + imagined.sum(), terms + len(imagined)
-        loss = total / terms.clamp(min=1)
+        loss = (entropy * weight).sum() / counted.sum().clamp(min=1)
         right = logits.detach().argmax(-1) == future[drawn]
         moved = changed[drawn]
         logs = {
@@ -175,14 +166,7 @@ class MaskGIT(nn.Module):
         }
         if self.config.games:
             logs["end_ce"] = end.detach()
-        if other is not None:
-            logs["imagined_ce"] = imagined.detach().mean()  # no number where there were none
         return loss + end, logs
-
-    def _imagined(self, features: Tensor, before: Tensor, other: WhatIf, table: Tensor) -> Tensor:
-        """Cross-entropy with what other actions would have done: [K], a term a place."""
-        logits = self.logits(features[other.places], before[other.places], table).float()
-        return F.cross_entropy(logits, other.shares, reduction="none")
 
     def _mask(self, future: Tensor) -> Tensor:
         """bool [B, T, N]: Bernoulli at a rate U(0.5, 1) a frame, or everything."""
