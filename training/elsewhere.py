@@ -25,11 +25,9 @@ from training.token_cache import TokenCache
 SAMPLE = 30_000
 """Transitions that tell which places actions decide."""
 
-LEAST = 0.25
-"""Of the nats that a change tells of the action at the place where it tells most: how many a place must have."""
-
-FEW = 20
-"""Changes below which nothing is said of a place."""
+LEAST, IN_ALL = 0.5, 0.05
+"""Of what the place has at which changes tell most of the action: how much a place must have a change, and in all. A
+score that changes now and then may tell of actions, too, but it would have to be the same for all that is looked up."""
 
 
 class Elsewhere:
@@ -88,12 +86,13 @@ def decided(before: NDArray[np.int32], after: NDArray[np.int32], codes: NDArray[
     shuffled codes seem to tell.
     """
     shuffled = np.random.default_rng(0).permutation(codes)
-    nats = np.zeros(before.shape[1])
-    for place, (old, new) in enumerate(zip(before.T, after.T, strict=True)):
-        changes = int((old != new).sum())
-        if changes >= FEW:
-            nats[place] = (_information(old, new, codes) - _information(old, new, shuffled)) * len(codes) / changes
-    return np.flatnonzero(nats > LEAST * max(nats.max(), 1e-9))
+    changes, nats = (before != after).sum(axis=0), np.zeros(before.shape[1])
+    for place in np.flatnonzero(changes):
+        old, new = before[:, place], after[:, place]
+        nats[place] = max(0.0, _information(old, new, codes) - _information(old, new, shuffled))
+    each = nats / changes.clip(min=1)
+    clear = nats > IN_ALL * nats.max()
+    return np.flatnonzero(clear & (each > LEAST * each[clear].max(initial=0.0)))
 
 
 def _information(old: NDArray[np.int32], new: NDArray[np.int32], codes: NDArray[np.int64]) -> float:
