@@ -142,8 +142,8 @@ def _dreams(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _response(found: Mapping[str, Any]) -> Iterator[str]:
-    rows = {"dreams, to their codes": found.get("world"), "real game, to its buttons": found.get("real")}
-    rows = {name: one for name, one in rows.items() if one is not None}
+    told = {"dreams, to their codes": found.get("world"), "real game, to its buttons": found.get("real")}
+    rows = {name: one for name, one in told.items() if one is not None}
     if rows:
         steps = list(next(iter(rows.values())))
         heads = [{"1": "1 step", "4": "4 steps or more"}.get(step, f"{step} steps") for step in steps[:-1]]
