@@ -9,7 +9,7 @@ import torch
 from models.latent_actions import ChangeEncoder, LatentActionConfig, LatentActionModel
 from models.tokenizer import TokenizerConfig
 
-STEPS = 300
+STEPS = 800
 
 
 def untrained(codes: int = 8) -> tuple[LatentActionModel, torch.Tensor, torch.Tensor, torch.Tensor]:

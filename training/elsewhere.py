@@ -46,7 +46,7 @@ class Elsewhere:
         told = rows[np.repeat(random, cache.windows.lengths)[rows]]
         some = told[:: max(1, len(told) // SAMPLE)]
         self.places = decided(cache.tokens[some], cache.tokens[some + 1], np.asarray(cache.codes)[some])
-        self._seen = np.ascontiguousarray(cache.tokens[:, self.places])  # [frames, P]
+        self._seen = np.ascontiguousarray(cache.tokens[:, self.places])  # the tokens there, of all frames
         self._odd = np.random.default_rng(0).integers(1, 2**62, (len(self.places), 1), dtype=np.uint64) * 2 + 1
         found = self._key(self._seen[rows], np.asarray(cache.codes)[rows])
         order = np.argsort(found, kind="stable")
