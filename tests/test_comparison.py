@@ -11,6 +11,7 @@ from collectors.shards import Dataset
 from training import comparison
 from training.comparison import ROWS, Budget, compare, table
 from training.held_out import held_out
+from training.loop import Interrupted
 from training.pipeline import Data
 from training.presets import PRESETS
 from training.windows import Windows, open_datasets
@@ -68,6 +69,18 @@ def test_the_other_rows_train(play: Path, tmp_path: Path, name: str) -> None:
     assert found["rows"][name]["preset"] == name
     if name == "one-pass":
         assert found["rows"][name]["card"]["sampling"]["steps"] == 1
+
+
+def test_a_stopped_comparison_says_how_it_goes_on(play: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*rest: object, **told: object) -> None:
+        raise Interrupted
+
+    monkeypatch.setattr(comparison, "compare", stopped)
+    folder = tmp_path / "new" / "folder"
+    done = CliRunner().invoke(bench, ["families", "--data", str(play), "--split", "all", "--out", str(folder)])
+    assert done.exit_code == 130
+    assert f"the same command goes on: --out {folder}" in done.output
+    assert (folder / "autocast.txt").read_text() in ("on\n", "off\n")
 
 
 def test_a_row_that_is_not_there_is_refused(play: Path, tmp_path: Path) -> None:

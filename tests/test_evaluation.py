@@ -22,12 +22,11 @@ from training.dream_statistics import (
     limits,
     look,
     rates,
-    run_lengths,
 )
 from training.dreams import dream, dream_section, held_codes, real_stretches
 from training.evaluation import EvaluationOptions, evaluate, rebuild
 from training.held_out import HeldOut, held_out
-from training.metrics import PSNR_CAP
+from training.metrics import PSNR_CAP, run_lengths
 from training.pong_probe import PongProbe
 from training.report import markdown, save_sheet
 from training.rollouts import choose_spots, code_gain, prediction

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from models.world import ActionTable
 from training.action_table import STILL_PIXELS
 from training.brick_statistics import brick_tallies
-from training.metrics import interval
+from training.metrics import interval, run_lengths
 from training.motion_statistics import motion_heard, motion_tallies, obedience, player_moves
 from training.probes import Objects, Probe, joined
 from training.response import Heard, response
@@ -184,12 +184,6 @@ def limits(real: Sequence[Stretch], probe: Probe | None) -> Limits:
     )
 
 
-def run_lengths(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """For each entry of bool [N], how long the run of true entries that ends there is: int64 [N]."""
-    index = np.arange(1, len(mask) + 1)
-    return np.asarray(index - np.maximum.accumulate(np.where(mask, 0, index)), np.int64)
-
-
 def frozen(seen: Objects) -> NDArray[np.bool_]:
     """Frames in a run of at least FREEZE_FRAMES in which one ball shows and stays where it is: bool [N]."""
     at = seen.centres[:, 0]
@@ -282,7 +276,7 @@ def answers(
             names = np.array(table.labels)[stretch.codes]
         if did is not None and names is not None:
             found.append((did, names))
-    return response([did for did, _ in found], [names for _, names in found], seed) if found else None
+    return response([did for did, _ in found], [names for _, names in found], seed, BLOCK) if found else None
 
 
 def read_back_tallies(stretch: Stretch) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:

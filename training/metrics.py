@@ -111,6 +111,12 @@ def ssim(truth: Tensor, guess: Tensor) -> Tensor:
     return (above / below).mean((1, 2)).reshape(*truth.shape[:-3], -1).mean(-1)
 
 
+def run_lengths(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """For each entry of bool [N], how long the run of true entries that ends there is: int64 [N]."""
+    index = np.arange(1, len(mask) + 1)
+    return np.asarray(index - np.maximum.accumulate(np.where(mask, 0, index)), np.int64)
+
+
 def interval(totals: ArrayLike, counts: ArrayLike, *, n: int | None = None, seed: int = 0) -> Figure:
     """Ratio of sums, sum(totals) / sum(counts), with a cluster bootstrap over the first axis.
 

@@ -146,7 +146,7 @@ def _response(found: Mapping[str, Any]) -> Iterator[str]:
     rows = {name: one for name, one in told.items() if one is not None}
     if rows:
         steps = list(next(iter(rows.values())))
-        heads = [{"1": "1 step", "4": "4 steps or more"}.get(step, f"{step} steps") for step in steps[:-1]]
+        heads = ["1 step", *(f"{step} steps" for step in steps[1:-2]), f"{steps[-2]} steps or more"]
         yield ""
         yield from _table(
             ("goes where it is told, pressed for", *heads, "all"),

@@ -15,14 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.action_table import CLEAR, DIRECTIONS, MIXED, STILL_PIXELS, Track, directions, player_axis
-from training.metrics import count_table, interval
+from training.metrics import count_table, interval, run_lengths
 from training.probes import Probe
 
 LATE = 4
 """Steps since the press from which on they are counted together."""
-
-BLOCK = 200
-"""Steps that the bootstrap keeps together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +38,8 @@ class Heard:
 
 def since_press(pressed: NDArray[np.str_]) -> NDArray[np.int64]:
     """For how many steps the same has been pressed, from 1: names [N] → int64 [N]."""
-    index = np.arange(len(pressed))
-    fresh = np.append(True, pressed[1:] != pressed[:-1])[: len(pressed)]
-    return np.asarray(index - np.maximum.accumulate(np.where(fresh, index, 0)) + 1, np.int64)
+    same = np.append(False, pressed[1:] == pressed[:-1])[: len(pressed)]
+    return run_lengths(same) + 1
 
 
 def buttons(plays: Sequence[Track], probe: Probe | None, count: int) -> tuple[str, ...]:
@@ -59,11 +55,14 @@ def buttons(plays: Sequence[Track], probe: Probe | None, count: int) -> tuple[st
     return tuple(DIRECTIONS[axis][int(row.argmax())] if sure else MIXED for row, sure in zip(total, clear, strict=True))
 
 
-def response(heard: Sequence[Heard], pressed: Sequence[NDArray[np.str_]], seed: int) -> dict[str, Any] | None:
+def response(
+    heard: Sequence[Heard], pressed: Sequence[NDArray[np.str_]], seed: int, block: int = 200
+) -> dict[str, Any] | None:
     """Of the steps in which a direction is pressed, how many go there: figures by steps since the press, "1", "2", …,
     and "all"; None where no direction is ever pressed.
 
-    heard, pressed: what the player did and the names [N] of what was pressed, of each stretch.
+    heard, pressed: what the player did and the names [N] of what was pressed, of each stretch; block: steps that the
+    bootstrap keeps together.
     """
     hits: dict[str, list[float]] = {str(step): [] for step in range(1, LATE + 1)}
     of: dict[str, list[float]] = {name: [] for name in hits}
@@ -71,7 +70,7 @@ def response(heard: Sequence[Heard], pressed: Sequence[NDArray[np.str_]], seed: 
         asked = np.logical_or.reduce([names == way for way in did.ways]) & did.told
         right = np.logical_or.reduce([(names == way) & did.went(way) for way in did.ways])
         since = since_press(names).clip(max=LATE)
-        edges = np.arange(0, len(names), BLOCK)
+        edges = np.arange(0, len(names), block)
         for name in hits:
             counted = asked & (since == int(name))
             of[name].extend(np.add.reduceat(counted.astype(np.float64), edges))

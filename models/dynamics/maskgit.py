@@ -135,7 +135,8 @@ class MaskGIT(nn.Module):
         begins, actions = across_games(actions)
         if progress >= self.config.own_from:
             context, told = self._spoilt(tokens, actions, begins, table.detach())
-            actions = actions if other is not None else swapped(actions, self.actions, self.config.action_noise)
+            if other is None:
+                actions = swapped(actions, self.actions, self.config.action_noise)
         following = tokens[:, 1:]
         if other is not None:
             actions, following = torch.where(other.chosen, other.actions, actions), other.future
