@@ -223,6 +223,12 @@ def test_step_leaves_the_state_it_is_given_alone(worlds, name: str) -> None:
         assert (after[key].dtype, after[key].shape) == (value.dtype, value.shape), key
 
 
+def same_picture(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two batches of frames are the same but for rounding: sums of another batch size may be taken in another
+    order, and which order that is depends on the CPU."""
+    return one.shape == other.shape and bool(((one.int() - other.int()).abs() <= 1).all())
+
+
 @EVERY
 def test_a_row_of_a_batch_is_the_step_alone(worlds, name: str) -> None:
     world = greedy(worlds[name])
@@ -232,7 +238,7 @@ def test_a_row_of_a_batch_is_the_step_alone(worlds, name: str) -> None:
     for turn in actions:
         state = world.step(state, turn)
         alone = [world.step(alone[i], turn[i : i + 1]) for i in range(3)]
-        assert torch.equal(world.render(state), torch.cat([world.render(one) for one in alone]))
+        assert same_picture(world.render(state), torch.cat([world.render(one) for one in alone]))
 
 
 @EVERY
@@ -242,7 +248,7 @@ def test_the_first_row_has_the_luck_of_a_step_alone(worlds, name: str) -> None:
     state, action = world.reset(start(1)), torch.tensor([1])
     alone = world.render(world.step(state, action, luck(5)))
     many = world.render(world.step(repeat(state, 4), action.expand(4), luck(5)))
-    assert torch.equal(many[:1], alone)
+    assert same_picture(many[:1], alone)
 
 
 @EVERY
@@ -252,7 +258,7 @@ def test_a_row_with_luck_of_its_own_is_the_step_alone(worlds, name: str) -> None
     many = world.render(world.step(world.reset(window), action, [luck(seed) for seed in (5, 6, 7)]))
     for row, seed in enumerate((5, 6, 7)):
         state = world.reset(Window(window.frames[row : row + 1], window.actions[row : row + 1]))
-        assert torch.equal(many[row : row + 1], world.render(world.step(state, action[row : row + 1], luck(seed))))
+        assert same_picture(many[row : row + 1], world.render(world.step(state, action[row : row + 1], luck(seed))))
     if isinstance(world, Samples):
         with pytest.raises(ValueError, match="rng has 2 generators for a batch of 3"):
             world.step(world.reset(window), action, [luck(0), luck(1)])
@@ -317,7 +323,7 @@ def test_rows_are_repeated_and_selected(worlds, name: str) -> None:
     chosen = select(state, [2, 0])
     assert torch.equal(world.render(chosen), world.render(state)[[2, 0]])
     moved = world.render(world.step(chosen, torch.tensor([1, 2])))
-    assert torch.equal(moved, world.render(world.step(state, torch.tensor([2, 0, 1])))[[2, 0]])
+    assert same_picture(moved, world.render(world.step(state, torch.tensor([2, 0, 1])))[[2, 0]])
 
 
 @EVERY

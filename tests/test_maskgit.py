@@ -8,7 +8,17 @@ import torch
 
 from models.blocks import KeysValues
 from models.dynamics.config import MaskGITConfig
-from models.dynamics.context import RECENT, Memory, across_games, erased, mendable, swapped
+from models.dynamics.context import (
+    NEAR,
+    NEVER,
+    RECENT,
+    Memory,
+    across_games,
+    erased,
+    familiarity,
+    mendable,
+    swapped,
+)
 from models.dynamics.maskgit import MaskGIT
 from models.tokenizer import TokenizerConfig
 
@@ -149,7 +159,8 @@ def test_training_is_what_happens_at_play() -> None:
     """The loss over a whole window is the cross-entropy of each frame, foretold from a cache as at play."""
     dynamics = rough(made())
     tokens, actions = some_play(1, 6)
-    logits = dynamics.logits(features(dynamics, tokens, actions), tokens[:, :-1], dynamics.table())
+    place = torch.arange(PLACES).expand(1, 5, -1)
+    logits = dynamics.logits(features(dynamics, tokens, actions), tokens[:, :-1], place, dynamics.table())
     entropy = torch.nn.functional.cross_entropy(logits.flatten(0, 2), tokens[:, 1:].flatten(), reduction="sum")
     hard = (tokens[:, 1:] != tokens[:, :-1]).sum()
     torch.testing.assert_close(dynamics.loss(tokens, actions)[0], entropy / hard, atol=1e-4, rtol=1e-4)
@@ -339,12 +350,52 @@ def test_one_greedy_pass_is_the_argmax() -> None:
     known, table = known_of(dynamics, tokens[:, :4], actions), dynamics.table()
     hidden = torch.ones(3, 1, PLACES, dtype=torch.bool)
     x = dynamics.guess(known[:, None], tokens[:, 3:4], hidden, actions[:, 3:], table)
-    logits = dynamics.logits(x[:, 0], tokens[:, 3], table)
+    logits = dynamics.logits(x[:, 0], tokens[:, 3], torch.arange(PLACES).expand(3, -1), table)
     grid, entropy = dynamics.draw(known, tokens[:, 3], actions[:, 3], table, 0.0, torch.rand(3, 1, PLACES))
     assert torch.equal(grid, logits.argmax(-1))
     share = logits.softmax(-1)
     want = torch.distributions.Categorical(probs=torch.where(share < 0.005, 0.0, share)).entropy()
     torch.testing.assert_close(entropy, want, atol=1e-4, rtol=1e-4)
+
+
+def test_what_is_familiar_at_a_place() -> None:
+    here = torch.zeros(PLACES, TOKENS, dtype=torch.bool)
+    here[0, 5] = True
+    here[[0, 1], 6] = True
+    here[[0, 4], 7] = True
+    found = familiarity(here, GRID)
+    assert found.shape == (PLACES, TOKENS)
+    assert found[0, 5] == found[1, 6] == found[4, 7] == 0
+    assert (found[1:, 5] == NEVER).all()  # seen once, and nowhere else
+    assert (found[[2, 3], 6] == NEAR).all()  # at two places of the row
+    assert (found[4:, 6] == NEVER).all()
+    assert found[8, 7] == NEAR  # at two places of the column
+    assert (found[1:4, 7] == NEVER).all()
+
+
+def test_a_token_is_not_drawn_where_it_was_never_seen_unless_it_stays() -> None:
+    dynamics = rough(made(replace(PLAIN, familiar=True)))
+    tokens, actions = some_play(3, 5)
+    present, action = tokens[:, 3], actions[:, 3]
+    known, table = known_of(dynamics, tokens[:, :4], actions), dynamics.table()
+    draws = torch.rand(20, 3, 4, PLACES, generator=torch.Generator().manual_seed(3))
+
+    def drawn() -> torch.Tensor:
+        return torch.cat([dynamics.draw(known, present, action, table, 1.0, chance)[0] for chance in draws])
+
+    def strange(grid: torch.Tensor) -> torch.Tensor:
+        return ((grid + torch.arange(PLACES)) % 4 > 0) & (grid != present.repeat(20, 1))
+
+    assert strange(drawn()).float().mean() > 0.5
+    here = (torch.arange(TOKENS) + torch.arange(PLACES)[:, None]) % 4 == 0
+    dynamics.learn_places(torch.where(here, 0.0, -100.0))
+    assert not strange(drawn()).any()
+    with torch.no_grad():
+        dynamics.stay.bias.fill_(50.0)
+    assert torch.equal(drawn(), present.repeat(20, 1))
+    dynamics.learn_places(torch.full((PLACES, TOKENS), -3.0))
+    assert torch.equal(dynamics.prior == 0, here)  # what was known before is kept
+    assert (dynamics.prior[~here] == -3).all()
 
 
 def test_few_hidden_places_are_guessed_as_many_are() -> None:

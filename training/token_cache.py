@@ -22,7 +22,9 @@ from models.tokenizer import Tokenizer
 from training.runs import write_bytes
 from training.windows import Windows
 
-CLIP = 256
+CLIP = 64
+"""Frames that are read at a time: few enough that what a network makes of them stays in the cache of a CPU."""
+
 FINE = 256
 """Steps of a pixel in which displacements are kept."""
 
@@ -75,6 +77,13 @@ class TokenCache:
         rows = np.where(at < kept, last - kept + at, self.firsts[beginning][:, None] + at - kept)
         codes = self.codes[rows[:, :-1]]
         return torch.from_numpy(self.tokens[rows].astype(np.int64)), torch.from_numpy(codes)
+
+    def seen(self, size: int) -> NDArray[np.bool_]:
+        """bool [N, V]: which of `size` tokens were ever seen at which place."""
+        out = np.zeros((self.tokens.shape[1], size), np.bool_)
+        for place in range(len(out)):
+            out[place, np.unique(self.tokens[:, place])] = True
+        return out
 
     def can_cross(self, length: int) -> bool:
         """Whether any game of `length` frames or more ends."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.dynamics.context import Other
+from models.dynamics.context import Other, familiarity
 from models.dynamics.maskgit import MaskGIT
 from models.dynamics.token_world import TokenWorld
 from models.latent_actions import LatentActionModel
@@ -72,6 +72,9 @@ def train_dynamics(pipeline: Pipeline) -> None:
     dynamics = world.dynamics
     cache = read_codes(_tokens(pipeline), world.latent_actions, pipeline.cache, pipeline.device)
     draw, imagine = pipeline.drawing(cache.windows, config, cache.codes), _imagining(pipeline, cache)
+    if isinstance(dynamics, MaskGIT) and dynamics.config.familiar:
+        here = torch.from_numpy(cache.seen(world.tokenizer.size))
+        dynamics.learn_places(familiarity(here, dynamics.grid).to(pipeline.device))
     across = pipeline.experiment.across if cache.can_cross(config.length) else 0.0
 
     def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:

@@ -26,7 +26,8 @@ class MaskGITConfig:
     easy: of the tokens that do not change, one in `easy` is trained on, with weight `easy`, which leaves
     the expected loss as it is and saves most of its cost;
     games: whether it is drawn first, once for all places, if a new game begins; each for itself they would now and then
-    begin one whose wall lacks a brick of the old one's.
+    begin one whose wall lacks a brick of the old one's;
+    familiar: whether tokens are unlikely, by a factor that is counted and not learned, where play never showed them.
     """
 
     width: int = 128
@@ -46,6 +47,7 @@ class MaskGITConfig:
     insist: float = 1.0
     imagined: float = 0.0
     games: bool = False
+    familiar: bool = False
 
     def __post_init__(self) -> None:
         check_heads(self.width, self.heads)
@@ -66,7 +68,7 @@ class MaskGITConfig:
             "base": {"width": 384, "heads": 8, "depth": 8, "reach": 16},
             "paper": {"width": 512, "heads": 8, "depth": 12, "reach": 16},
         }
-        return cls(games=True, imagined=0.1, **dials[size])
+        return cls(games=True, imagined=0.1, familiar=True, **dials[size])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

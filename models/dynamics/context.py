@@ -48,6 +48,11 @@ class Memory(NamedTuple):
         return Memory(keys, values, (self.filled + 1).clamp(max=keys.shape[4]))
 
 
+NEAR, NEVER = -3.0, -12.0
+"""What a token's logit loses at a place where it was not seen: if it was seen at two others of the row or the column,
+and if not. Of what changes in Breakout's wall on unseen play, 4 % is new to its place and 1 % to the row, too."""
+
+
 class Other(NamedTuple):
     """Play under other actions than were taken, as far as is known. chosen: bool [B, T-1], where they are others;
     actions: int64 [B, T-1], all of them; future: int64 [B, T-1, N], the frame after each."""
@@ -55,6 +60,14 @@ class Other(NamedTuple):
     chosen: Tensor
     actions: Tensor
     future: Tensor
+
+
+def familiarity(here: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Which tokens were seen at which place, bool [N, V], of a grid of rows and columns → what their logits lose
+    there: 0, NEAR or NEVER, float [N, V]."""
+    seen = here.reshape(*grid, -1)
+    near = ((seen.sum(dim=1, keepdim=True) > 1) | (seen.sum(dim=0, keepdim=True) > 1)).expand_as(seen).flatten(0, 1)
+    return torch.where(here, 0.0, torch.where(near, NEAR, NEVER))
 
 
 def erased(context: Tensor, grid: tuple[int, int], rate: float) -> Tensor:

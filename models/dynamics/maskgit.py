@@ -17,6 +17,9 @@ elsewhere, from the beginning on.
 
 Whether a new game begins is drawn before any token, once for the whole frame, and all places are told of it.
 
+Most tokens belong to some places of the picture. A rare one, as a ball in a hole of a wall, is too rare for the
+weights to know where; so it is counted, and where a token was never seen it is less likely by a fixed factor.
+
 At play as many tokens are fixed in one pass as are jointly sure by their entropy (EB-Sampler, arXiv
 2505.24857), so that two places where the ball might be are never filled at once.
 """
@@ -63,6 +66,15 @@ class MaskGIT(nn.Module):
         self.norm, self.head, self.stay = nn.LayerNorm(width), nn.Linear(width, width), nn.Linear(width, 1)
         if config.games:
             self.opening, self.ends = nn.Parameter(0.02 * torch.randn(tokens, width)), nn.Linear(width, 1)
+        if config.familiar:
+            self.register_buffer("prior", torch.zeros(tokens, len(features), dtype=torch.float16))
+        self.prior: Tensor
+
+    def learn_places(self, prior: Tensor) -> None:
+        """Take over what is known of where tokens are to be seen, a sum to their logits, float [N, V]; see
+        `context.familiarity`. Of what was known before, the better is kept."""
+        had = bool(self.prior.any())
+        self.prior.copy_(torch.maximum(self.prior, prior.to(self.prior)) if had else prior)
 
     def _block(self, grid: tuple[int, int], reach: int) -> STBlock:
         return STBlock(self.config.width, self.config.heads, reach, grid, conditioned=True)
@@ -115,9 +127,13 @@ class MaskGIT(nn.Module):
     def _half_known(self, known: Tensor, tokens: Tensor, masked: Tensor, table: Tensor) -> Tensor:
         return known + torch.where(masked[..., None], self.hidden, F.embedding(tokens, table)) + self.where
 
-    def logits(self, x: Tensor, before: Tensor, table: Tensor) -> Tensor:
-        """features [..., D] and the token that was there before [...] → logits [..., V]."""
+    def logits(self, x: Tensor, before: Tensor, place: Tensor, table: Tensor) -> Tensor:
+        """features [..., D], the token that was there before [...], which may stay, and the place [...] → logits
+        [..., V]."""
         logits = self.head(x) @ table.T * table.shape[1] ** -0.5
+        if self.config.familiar:
+            prior = F.embedding(place, self.prior)
+            logits = logits + prior.scatter(-1, before[..., None], 0.0).to(logits.dtype)
         return logits.scatter_add(-1, before[..., None], self.stay(x).to(logits.dtype))
 
     def loss(
@@ -153,7 +169,7 @@ class MaskGIT(nn.Module):
         drawn = masked & (hard | (torch.rand(masked.shape, device=masked.device) < 1 / self.config.easy))
         if told is not None:
             drawn = drawn & told[:, first - 1 :]
-        logits = self.logits(features[drawn], before[drawn], table).float()
+        logits = self.logits(features[drawn], before[drawn], drawn.nonzero()[:, -1], table).float()
         entropy = F.cross_entropy(logits, future[drawn], reduction="none")
         counted = hard[drawn]
         weight = torch.where(counted, 1.0, float(self.config.easy))
@@ -259,7 +275,7 @@ class MaskGIT(nn.Module):
         entropy = torch.zeros(before.shape, device=before.device)
         for step in range(steps):
             x = self._guess_open(known, grid, masked, action, table)
-            logits = self.logits(x, before[masked], table).float()
+            logits = self.logits(x, before[masked], masked.nonzero()[:, -1], table).float()
             drawn, doubt = sample(logits, temperature, chance[:, step][masked])
             guessed, unsure = grid.masked_scatter(masked, drawn), entropy.masked_scatter(masked, doubt)
             fixed = masked & (surest(unsure, masked) if step < steps - 1 else masked)
