@@ -1,0 +1,70 @@
+"""Where tokens were ever seen: counted by training, kept with the weights, and what it does to a dream."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from collectors.rollout import CollectConfig, collect
+from collectors.shards import Dataset
+from models.checkpoint import load_world
+from models.dynamics.context import NEAR, NEVER, familiarity
+from models.world import Window
+from training.pipeline import Data, Pipeline
+from training.presets import preset
+from training.runs import Run
+from training.token_cache import TokenCache
+from training.windows import Windows
+
+
+def test_where_tokens_were_seen() -> None:
+    windows = SimpleNamespace(episodes=[None], lengths=np.array([3]))
+    cache = TokenCache(windows, np.array([[0, 1], [2, 1], [0, 3]], np.int32))
+    assert cache.seen(5).tolist() == [[True, False, True, False, False], [False, True, False, True, False]]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pipeline, Path]:
+    folder = tmp_path_factory.mktemp("familiar")
+    collect(CollectConfig(frames=240, episode_frames=80, shard_frames=200, workers=1), folder / "data")
+    windows = Windows([Dataset.open(folder / "data")], "all")
+    base = preset("maskgit", "pong", 104, 80, "tiny")
+    few = replace(base.dynamics, steps=4)
+    pipeline = Pipeline(replace(base, dynamics=few), Data(windows, windows), Run(folder / "run", {}))
+    pipeline.train()
+    return pipeline, pipeline.finish(folder / "world", {})
+
+
+def test_training_counts_and_the_world_keeps_it(trained: tuple[Pipeline, Path]) -> None:
+    pipeline, folder = trained
+    world = load_world(folder)
+    tokenizer = pipeline.world.tokenizer
+    here = torch.zeros(world.dynamics.prior.shape, dtype=torch.bool)
+    for clip in pipeline.data.train.clips():
+        for grid in tokenizer.encode(clip[None])[0]:
+            here[torch.arange(len(grid)), grid] = True
+    assert torch.equal(world.dynamics.prior.float(), familiarity(here, tokenizer.grid))
+    assert set(world.dynamics.prior.unique().tolist()) == {0.0, NEAR, NEVER}
+
+
+def test_a_dream_shows_every_token_where_it_belongs(trained: tuple[Pipeline, Path]) -> None:
+    """After four steps the weights know nothing; yet nothing strange is drawn, and without the count nearly all is."""
+    pipeline, folder = trained
+    world = load_world(folder)
+    frames = next(iter(pipeline.data.train.clips()))[None, :5]
+
+    def strange() -> float:
+        state, rng, found = world.reset(Window(frames)), torch.Generator().manual_seed(0), []
+        for _ in range(12):
+            state = world.step(state, torch.tensor([0]), rng)
+            found.append(prior.gather(1, state["grid"][0][:, None])[:, 0] == NEVER)
+        return float(torch.stack(found).float().mean())
+
+    prior = world.dynamics.prior.clone()
+    with_it = strange()
+    world.dynamics.prior.zero_()
+    assert with_it < 0.02
+    assert strange() > 0.2
