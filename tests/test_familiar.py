@@ -51,7 +51,7 @@ def test_training_counts_and_the_world_keeps_it(trained: tuple[Pipeline, Path]) 
 
 
 def test_a_dream_shows_every_token_where_it_belongs(trained: tuple[Pipeline, Path]) -> None:
-    """After four steps the weights know nothing; yet nothing strange is drawn, and without the count nearly all is."""
+    """After four steps the weights know nothing; hardly anything strange is drawn, and without the count much is."""
     pipeline, folder = trained
     world = load_world(folder)
     frames = next(iter(pipeline.data.train.clips()))[None, :5]
