@@ -69,7 +69,7 @@ def compare(
         "seed": seed,
         "size": size,
         "autocast": autocast,
-        "frames": data.train.frames,
+        "train_frames": data.train.frames,
         "ours": ours,
     }
     rows = {}
