@@ -5,18 +5,29 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+UNSURE = 0.6
+"""A place is unsure where no token is as likely as that."""
 
-def sample(logits: Tensor, temperature: float, chance: Tensor, floor: float = 0.005) -> tuple[Tensor, Tensor]:
+
+def sample(
+    logits: Tensor, temperature: float, chance: Tensor, floor: float = 0.005, least: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Draw a token a place: logits [B, N, V], chance [B, N] uniform → tokens, and the entropy of what each was drawn
     from, both [B, N].
 
     Tokens less likely than `floor` are never drawn: 64 places with a tail of some thousandths each would
     spoil one frame in five. Nor do they count for the entropy: a place with only one token left is sure. At
     temperature 0 the entropy is that of temperature 1.
+
+    At unsure places tokens less likely than `least` times the likeliest one are not drawn either (min-p, arXiv
+    2407.01082): there the tail is what the weights do not know. Elsewhere it is what happens seldom, as a serve.
     """
     logits = logits / temperature if temperature not in (0, 1) else logits
     share = logits.softmax(dim=-1)  # [B, N, V]
     kept = torch.where(share < floor, 0.0, share)
+    if least:
+        top = share.amax(dim=-1, keepdim=True)
+        kept = torch.where((share < least * top) & (top < UNSURE), 0.0, kept)
     mass = kept.sum(dim=-1)
     mean = (kept * logits).sum(dim=-1) / mass
     entropy = (mass.log() + logits.logsumexp(dim=-1) - mean).clamp(min=0)

@@ -45,6 +45,23 @@ def test_the_hopeless_are_never_drawn() -> None:
     torch.testing.assert_close(found[[1, 3]], torch.tensor([0.6, 0.3976]) / 0.9976, atol=0.01, rtol=0)
 
 
+def test_where_nothing_is_likely_the_tail_is_not_drawn() -> None:
+    shares = [0.3, 0.05, 0.25, 0.2, 0.15, 0.05]
+    assert drawn(shares, 1.0, least=0.1).min() > 0.04
+    found = drawn(shares, 1.0, least=0.2)
+    assert found[[1, 5]].tolist() == [0, 0]
+    torch.testing.assert_close(found, torch.tensor([0.3, 0.0, 0.25, 0.2, 0.15, 0.0]) / 0.9, atol=0.01, rtol=0)
+    left = torch.tensor([0.3, 0.25, 0.2, 0.15]) / 0.9
+    entropy = sample(torch.tensor(shares).log()[None, None], 1.0, torch.rand(1, 1), least=0.2)[1]
+    torch.testing.assert_close(entropy[0, 0], torch.special.entr(left).sum())
+
+
+def test_what_happens_seldom_still_happens() -> None:
+    """A serve has a small chance in every frame; leaving it out would be another game."""
+    found = drawn([0.94, 0.06], 1.0, least=0.5)
+    torch.testing.assert_close(found, torch.tensor([0.94, 0.06]), atol=0.01, rtol=0)
+
+
 def test_where_all_are_hopeless_the_likeliest_is_taken() -> None:
     logits = torch.zeros(1, 5, 4000)
     logits[0, :, 77] = 0.1

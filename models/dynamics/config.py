@@ -27,6 +27,8 @@ class MaskGITConfig:
     the expected loss as it is and saves most of its cost;
     games: whether it is drawn first, once for all places, if a new game begins; each for itself they would now and then
     begin one whose wall lacks a brick of the old one's;
+    least: at play, where no token is likely, how likely one must be to be drawn, as a share of the likeliest; see
+    `sampling.sample`;
     familiar: whether tokens are unlikely, by a factor that is counted and not learned, where play never showed them.
     """
 
@@ -45,6 +47,7 @@ class MaskGITConfig:
     passes: int = 24
     temperature: float = 0.8
     insist: float = 1.0
+    least: float = 0.0
     imagined: float = 0.0
     games: bool = False
     familiar: bool = False
@@ -56,6 +59,8 @@ class MaskGITConfig:
         for name in ("whole", "own_from", "own_share", "erased", "action_noise", "imagined"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], found {getattr(self, name)}")
+        if not 0 <= self.least <= 1:
+            raise ValueError(f"least must be in [0, 1], found {self.least}")
         if self.insist < 0:
             raise ValueError(f"insist must be 0 or more, found {self.insist}")
 

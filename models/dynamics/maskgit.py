@@ -276,7 +276,8 @@ class MaskGIT(nn.Module):
         for step in range(steps):
             x = self._guess_open(known, grid, masked, action, table)
             logits = self.logits(x, before[masked], masked.nonzero()[:, -1], table).float()
-            drawn, doubt = sample(logits, temperature, chance[:, step][masked])
+            least = 0.0 if self.training else self.config.least
+            drawn, doubt = sample(logits, temperature, chance[:, step][masked], least=least)
             guessed, unsure = grid.masked_scatter(masked, drawn), entropy.masked_scatter(masked, doubt)
             fixed = masked & (surest(unsure, masked) if step < steps - 1 else masked)
             grid, entropy = torch.where(fixed, guessed, grid), torch.where(fixed, unsure, entropy)
