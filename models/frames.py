@@ -6,6 +6,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+SHADES = 16
+"""Colours that a game may have for their changes to be counted."""
+
 
 def to_float(frames: Tensor) -> Tensor:
     """uint8 [..., C, H, W] in 0..255 → float32 of the same shape in [0, 1]."""
@@ -39,3 +42,13 @@ def unpatchify(patches: Tensor, patch: tuple[int, int], height: int) -> Tensor:
     """[B, T, N, D] → [B, T, C, H, W], the inverse of `patchify`."""
     rows = height // patch[0]
     return rearrange(patches, "b t (r s) (c p q) -> b t c (r p) (s q)", r=rows, p=patch[0], q=patch[1])
+
+
+def shades_of(patches: Tensor, channels: int) -> Tensor | None:
+    """Patches uint8 [V, D], all of a channel before the next → which colour each pixel has, int64 [V, P], numbered
+    in the order of the colours; None if they are more than SHADES."""
+    pixels = patches.reshape(len(patches), channels, -1).long()  # [V, C, P]
+    colours = sum(pixels[:, index] << (8 * index) for index in range(channels))
+    assert isinstance(colours, Tensor)
+    distinct, shade = torch.unique(colours, return_inverse=True)
+    return shade if len(distinct) <= SHADES else None

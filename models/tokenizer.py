@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from models.blocks import STBlock, check_heads
-from models.frames import check_patch, patchify, to_float, to_uint8, unpatchify
+from models.frames import check_patch, patchify, shades_of, to_float, to_uint8, unpatchify
 from models.quantizers import FiniteScalarQuantizer, PatchCodebook, VectorQuantizer, perplexity
 from models.world import Window, WorldSpec
 
@@ -101,6 +101,10 @@ class Tokenizer(nn.Module):
         """float [V, F]: what each token looks like, for models that read tokens."""
         raise TypeError(f"{type(self).__name__} has no features")
 
+    def shades(self) -> Tensor | None:
+        """int64 [V, P]: which colour each pixel of a token has; None where there is no telling."""
+        return None
+
     def reconstruct(self, frames: Tensor) -> Tensor:
         """uint8 [B, T, C, H, W] → the same through the tokens."""
         return self.decode(self.encode(frames))
@@ -170,6 +174,10 @@ class PatchTokenizer(Tokenizer):
         down, right = (_cosines(side, min(side, WAVES)).to(image) for side in self.config.patch)
         waves = torch.einsum("vcpq,pi,qj->vcij", image, down, right).flatten(1)
         return 4 * torch.cat([pixels, waves], dim=1)
+
+    def shades(self) -> Tensor | None:
+        """int64 [V, P]: which colour each pixel of a patch has, see `frames.shades_of`."""
+        return shades_of(self.book.patches, self.spec.channels)
 
 
 def _cosines(side: int, waves: int) -> Tensor:

@@ -50,6 +50,20 @@ def test_training_counts_and_the_world_keeps_it(trained: tuple[Pipeline, Path]) 
     assert set(world.dynamics.prior.unique().tolist()) == {0.0, NEAR, NEVER}
 
 
+def test_nothing_that_play_shows_is_strange(trained: tuple[Pipeline, Path]) -> None:
+    pipeline, folder = trained
+    world, tokenizer = load_world(folder), pipeline.world.tokenizer
+    changes = world.dynamics.changes
+    assert bool((changes.seen != -1).any())
+    for clip in pipeline.data.train.clips():
+        grids = tokenizer.encode(clip[None])[0]
+        frame, place = (grids[1:] != grids[:-1]).nonzero(as_tuple=True)
+        assert not changes.strange(place, grids[frame, place], grids[frame + 1, place]).any()
+    anything = torch.arange(tokenizer.size)
+    usual = grids[0, 0].expand_as(anything)
+    assert changes.strange(torch.zeros_like(anything), usual, anything).float().mean() > 0.2
+
+
 def test_a_dream_shows_every_token_where_it_belongs(trained: tuple[Pipeline, Path]) -> None:
     """After four steps the weights know nothing; hardly anything strange is drawn, and without the count much is."""
     pipeline, folder = trained

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from app.cli import main
 from collectors.rollout import CollectConfig, collect
@@ -241,6 +243,27 @@ def test_a_world_goes_on_learning(tmp_path: Path, data: Path, whole: Path) -> No
     assert facts["from"]["weights"] == digest(whole)[:16]
     assert (tmp_path / "world" / "README.md").read_text().count("- command:") == 2
     assert {line["part"] for line in metrics(tmp_path)} == {"dynamics"}
+
+
+def test_counting_alone_leaves_the_weights_as_they_are(tmp_path: Path, data: Path, whole: Path, capsys) -> None:
+    """Of a world that never heard of counting: told it by config, as worlds of before are."""
+    begin, folder = tmp_path / "begin", ["--data", str(data), "--run", str(tmp_path / "run")]
+    shutil.copytree(whole / "world", begin)
+    card = json.loads((begin / "config.json").read_text())
+    card["config"]["dynamics"] |= {"changes": False, "familiar": False}
+    (begin / "config.json").write_text(json.dumps(card))
+    weights = load_file(begin / "model.safetensors")
+    counts = {"dynamics.prior", "dynamics.changes.seen", "dynamics.changes.most"}
+    save_file({key: value for key, value in weights.items() if key not in counts}, begin / "model.safetensors")
+    told = ["--only-count", "--set", "family.dynamics.changes=true", "--threads", "1", "--autocast", "off"]
+    refusal = refused(capsys, "pong", *folder, "--only-count")
+    assert "--only-count needs --from WORLD" in refusal
+    assert main(["train", "pong", "--from", str(begin), *folder, "--out", str(tmp_path / "world"), *told]) == 0
+    before, after = load_world(begin).state_dict(), load_world(tmp_path / "world").state_dict()
+    assert set(after) - set(before) == counts - {"dynamics.prior"}
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert torch.equal(after["dynamics.changes.seen"], weights["dynamics.changes.seen"])
+    assert "--only-count" in read_card(tmp_path / "world")["facts"]["command"]
 
 
 def test_a_world_that_does_not_fit_is_refused(

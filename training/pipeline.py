@@ -33,6 +33,8 @@ from training.windows import Windows
 PARTS = ("tokenizer", "lam", "dynamics")
 MOST_TABLED = 60_000
 """Frames of which it is told what the codes go with."""
+COUNTED = (".prior", ".changes.seen", ".changes.most")
+"""Ends of the names of what a world has not by weights but by counting, and may lack when it is gone on from."""
 Say = Callable[[str], None]
 
 
@@ -93,7 +95,8 @@ class Pipeline:
     """One run. `say` gets a line at the beginning and end of every part.
 
     begin: a world of the same family whose tokenizer and latent actions are kept and whose dynamics go on
-    learning. Raises ValueError where it does not fit the experiment or the data.
+    learning; only_count: its weights stay as they are, and only what is counted in the data is new.
+    Raises ValueError where it does not fit the experiment or the data.
     """
 
     def __init__(
@@ -106,13 +109,14 @@ class Pipeline:
         compiled: bool = False,
         say: Say = lambda line: None,
         begin: Learned | None = None,
+        only_count: bool = False,
     ) -> None:
         self.experiment, self.run, self.device = experiment, run, device
         self.data = Data(weighted(data.train, experiment.weights), data.held_out)
         self.autocast, self.compiled, self.say = autocast, compiled, say
         torch.manual_seed(experiment.seed)
         self.world: Learned = experiment.family.build(data.spec()).to(device)
-        self.begins = begin is not None
+        self.begins, self.only_count = begin is not None, only_count
         if begin is not None:
             _take_over(begin, self.world)
 
@@ -197,8 +201,10 @@ def _take_over(begin: Learned, world: Learned) -> None:
     for name in ("game", "height", "width"):
         if (found := getattr(begin.spec, name)) != (want := getattr(world.spec, name)):
             raise ValueError(f"the world to go on from has {name} {found}, the data have {want}; they must agree")
+    had, fresh = begin.state_dict(), world.state_dict()
+    counted = {key for key in fresh if key not in had and key.endswith(COUNTED)}
     try:
-        world.load_state_dict(begin.state_dict())
+        world.load_state_dict({**had, **{key: fresh[key] for key in counted}})
     except RuntimeError as error:
         raise ValueError("--set may not change the sizes of the world to go on from") from error
     world.link()

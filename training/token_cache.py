@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from models.dynamics.changes import Counted, count_changes
 from models.latent_actions import LatentActionModel
 from models.motion_actions import MotionActionModel
 from models.tokenizer import Tokenizer
@@ -84,6 +85,12 @@ class TokenCache:
         for place in range(len(out)):
             out[place, np.unique(self.tokens[:, place])] = True
         return out
+
+    def changes(self, shades: Tensor, grid: tuple[int, int], wide: int) -> Counted:
+        """What changes of colour there are within games; see `changes.count_changes`."""
+        follows = np.ones(len(self.tokens), np.bool_)
+        follows[np.cumsum(self.windows.lengths) - 1] = False
+        return count_changes(np.asarray(self.tokens), follows[:-1], shades.numpy(), grid, wide)
 
     def can_cross(self, length: int) -> bool:
         """Whether any game of `length` frames or more ends."""

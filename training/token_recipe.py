@@ -69,12 +69,12 @@ def train_lam(pipeline: Pipeline) -> None:
 def train_dynamics(pipeline: Pipeline) -> None:
     """Train the dynamics on tokens and on the codes that the LAM reads."""
     world, config = _world(pipeline), pipeline.experiment.dynamics
-    dynamics = world.dynamics
-    cache = read_codes(_tokens(pipeline), world.latent_actions, pipeline.cache, pipeline.device)
+    dynamics, cache = world.dynamics, _tokens(pipeline)
+    _count(pipeline, cache)
+    if pipeline.only_count:
+        return
+    cache = read_codes(cache, world.latent_actions, pipeline.cache, pipeline.device)
     draw, imagine = pipeline.drawing(cache.windows, config, cache.codes), _imagining(pipeline, cache)
-    if isinstance(dynamics, MaskGIT) and dynamics.config.familiar:
-        here = torch.from_numpy(cache.seen(world.tokenizer.size))
-        dynamics.learn_places(familiarity(here, dynamics.grid).to(pipeline.device))
     across = pipeline.experiment.across if cache.can_cross(config.length) else 0.0
 
     def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
@@ -92,6 +92,19 @@ def train_dynamics(pipeline: Pipeline) -> None:
         return dream_sheet(world, module, pipeline.data.held_out)
 
     pipeline.fit_dynamics(Part("dynamics", dynamics, loss, preview), config, cache)
+
+
+def _count(pipeline: Pipeline, cache: TokenCache) -> None:
+    """Tell the dynamics what is not learned but counted: which tokens come where, and which changes of colour."""
+    world, dynamics = _world(pipeline), _world(pipeline).dynamics
+    if not isinstance(dynamics, MaskGIT):
+        return
+    if dynamics.config.familiar:
+        here = torch.from_numpy(cache.seen(world.tokenizer.size))
+        dynamics.learn_places(familiarity(here, dynamics.grid).to(pipeline.device))
+    if dynamics.changes is not None and dynamics.changes.shades is not None:
+        shades, wide = dynamics.changes.shades.cpu(), world.tokenizer.config.patch[1]
+        dynamics.changes.learn(cache.changes(shades, dynamics.grid, wide))
 
 
 def _imagining(pipeline: Pipeline, cache: TokenCache) -> Callable[..., tuple[Other, ...]]:

@@ -90,6 +90,12 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Train for so long, by the clock, instead of for a number of steps; the preset shares it out."
     " Fitting and reading frames come on top.",
 )
+@click.option(
+    "--only-count",
+    is_flag=True,
+    help="With --from: leave all weights as they are and count anew what play shows, for dials such as"
+    " family.dynamics.changes.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the run where it stopped, exactly.")
 @click.option("--override", is_flag=True, help="With --resume: accept a config that differs from the run's.")
 @training_options
@@ -100,6 +106,7 @@ def train(
     out: str | None,
     begin: str | None,
     minutes: float | None,
+    only_count: bool,
     resume: bool,
     override: bool,
     **options: Any,
@@ -125,7 +132,9 @@ def train(
     from training.windows import open_datasets
 
     part = what if what in PARTS else None
-    options["minutes"] = minutes
+    if only_count and begin is None:
+        raise click.UsageError("--only-count needs --from WORLD, whose weights are kept")
+    options |= {"minutes": minutes, "only_count": only_count}
     paths = data or ((str(saves() / "datasets" / what),) if part is None else ())
     datasets = open_datasets(paths, None if part else _game(what))
     for path, dataset in zip(paths, datasets, strict=True):
@@ -271,7 +280,8 @@ def run_training(
         f" bf16 autocast {'on' if autocast else 'off'}; run {folder}"
     )
     begun = earlier.world if earlier is not None else None
-    pipeline = Pipeline(experiment, splits, run, device, autocast, options["compiled"], click.echo, begun)
+    only_count = options.get("only_count", False)
+    pipeline = Pipeline(experiment, splits, run, device, autocast, options["compiled"], click.echo, begun, only_count)
     try:
         pipeline.train(until)
     except Interrupted as stop:
@@ -292,6 +302,7 @@ def as_typed(options: dict[str, Any]) -> str:
     usual = (("preset_name", "preset", "auto"), ("size", "size", "small"), ("seed", "seed", 0))
     told = [f" --{name} {options[key]}" for key, name, default in usual if options[key] != default]
     told += [f" --minutes {options['minutes']:g}"] if options.get("minutes") else []
+    told += [" --only-count"] if options.get("only_count") else []
     return "".join(told + [f" --set {quote(change)}" for change in options["changes"]])
 
 

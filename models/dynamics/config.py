@@ -29,7 +29,8 @@ class MaskGITConfig:
     begin one whose wall lacks a brick of the old one's;
     least: at play, where no token is likely, how likely one must be to be drawn, as a share of the likeliest; see
     `sampling.sample`;
-    familiar: whether tokens are unlikely, by a factor that is counted and not learned, where play never showed them.
+    familiar: whether tokens are unlikely, by a factor that is counted and not learned, where play never showed them;
+    changes: whether at play a pixel hardly ever changes its colour as play never showed it; see `changes.Changes`.
     """
 
     width: int = 128
@@ -51,6 +52,7 @@ class MaskGITConfig:
     imagined: float = 0.0
     games: bool = False
     familiar: bool = False
+    changes: bool = False
 
     def __post_init__(self) -> None:
         check_heads(self.width, self.heads)
@@ -73,7 +75,7 @@ class MaskGITConfig:
             "base": {"width": 384, "heads": 8, "depth": 8, "reach": 16},
             "paper": {"width": 512, "heads": 8, "depth": 12, "reach": 16},
         }
-        return cls(games=True, imagined=0.1, familiar=True, **dials[size])
+        return cls(games=True, imagined=0.1, familiar=True, changes=True, **dials[size])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

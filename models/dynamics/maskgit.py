@@ -35,6 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.blocks import KeysValues, Past, STBlock, shifted
+from models.dynamics.changes import Changes
 from models.dynamics.config import MaskGITConfig
 from models.dynamics.context import Memory, Other, across_games, erased, mendable, swapped
 from models.dynamics.token_world import TokenWorld
@@ -45,9 +46,12 @@ from models.world import Luck, Sampling, State, WorldSpec, check_action, uniform
 
 
 class MaskGIT(nn.Module):
-    """The dynamics. features: float [V, F], what each token looks like; grid: rows and columns; actions: A."""
+    """The dynamics. features: float [V, F], what each token looks like; grid: rows and columns; actions: A; pixels:
+    a token's, where it is a patch."""
 
-    def __init__(self, config: MaskGITConfig, features: Tensor, grid: tuple[int, int], actions: int) -> None:
+    def __init__(
+        self, config: MaskGITConfig, features: Tensor, grid: tuple[int, int], actions: int, pixels: int = 0
+    ) -> None:
         super().__init__()
         self.config, self.actions, self.grid = config, actions, grid
         width, tokens = config.width, grid[0] * grid[1]
@@ -69,6 +73,7 @@ class MaskGIT(nn.Module):
         if config.familiar:
             self.register_buffer("prior", torch.zeros(tokens, len(features), dtype=torch.float16))
         self.prior: Tensor
+        self.changes = Changes(tokens, pixels) if config.changes else None
 
     def learn_places(self, prior: Tensor) -> None:
         """Take over what is known of where tokens are to be seen, a sum to their logits, float [N, V]; see
@@ -262,10 +267,17 @@ class MaskGIT(nn.Module):
         return x[torch.arange(most, device=x.device) < hidden[:, None]]
 
     def draw(
-        self, known: Tensor, before: Tensor, action: Tensor, table: Tensor, temperature: float, chance: Tensor
+        self,
+        known: Tensor,
+        before: Tensor,
+        action: Tensor,
+        table: Tensor,
+        temperature: float,
+        chance: Tensor,
+        begins: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """One frame: what the trunk knows of it [B, N, D], before [B, N], action [B] → tokens [B, N] and the
-        entropy each was drawn at [B, N].
+        entropy each was drawn at [B, N]. begins: bool [B], where it is the first of a new game.
 
         chance: uniform numbers [B, K, N] for at most K passes. temperature divides the logits; 0 takes the
         likeliest.
@@ -276,7 +288,10 @@ class MaskGIT(nn.Module):
         for step in range(steps):
             x = self._guess_open(known, grid, masked, action, table)
             logits = self.logits(x, before[masked], masked.nonzero()[:, -1], table).float()
-            least = 0.0 if self.training else self.config.least
+            logits, least = (
+                self._as_play_goes(logits, before, masked, begins),
+                0.0 if self.training else self.config.least,
+            )
             drawn, doubt = sample(logits, temperature, chance[:, step][masked], least=least)
             guessed, unsure = grid.masked_scatter(masked, drawn), entropy.masked_scatter(masked, doubt)
             fixed = masked & (surest(unsure, masked) if step < steps - 1 else masked)
@@ -285,6 +300,15 @@ class MaskGIT(nn.Module):
             if not bool(masked.any()):
                 break
         return grid, entropy
+
+    def _as_play_goes(self, logits: Tensor, before: Tensor, masked: Tensor, begins: Tensor | None) -> Tensor:
+        """Logits [K, V] of the hidden places of frames after `before` [B, N]: at play, changes that were never seen
+        are unlikely, but in a new game."""
+        if self.changes is None or self.training:
+            return logits
+        row, place = masked.nonzero(as_tuple=True)
+        lowered: Tensor = self.changes(logits, place, before[masked])
+        return lowered if begins is None else torch.where(begins[row][:, None], logits, lowered)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -328,7 +352,8 @@ class MaskGITWorld(TokenWorld):
     def fresh_dynamics(self) -> MaskGIT:
         """Untrained dynamics over the present tokenizer."""
         features, codes = self.tokenizer.features(), self.config.latent_actions.codes
-        return MaskGIT(self.config.dynamics, features, self.tokenizer.grid, codes)
+        rows, columns = self.tokenizer.config.patch
+        return MaskGIT(self.config.dynamics, features, self.tokenizer.grid, codes, rows * columns)
 
     def link(self) -> None:
         """Tell the other parts what the tokens look like now. To be called when the tokenizer changed.
@@ -337,6 +362,9 @@ class MaskGITWorld(TokenWorld):
         """
         super().link()
         self.latent_actions.features = self.dynamics.features = self.tokenizer.features().to(self._device())
+        if self.dynamics.changes is not None:
+            shades = self.tokenizer.shades()
+            self.dynamics.changes.shades = None if shades is None else shades.to(self._device())
 
     def forget(self) -> None:
         """Drop the token table; the dynamics' weights are others now."""
@@ -362,8 +390,9 @@ class MaskGITWorld(TokenWorld):
         chance = uniform((len(grid), self.sampling.steps, grid.shape[1]), rng).to(grid.device)
         memory, table = Memory(state["keys"], state["values"], state["filled"]), self.table()
         known, memory = self.dynamics.advance(grid, state["earlier"], action, memory, table)
+        begins = None
         if self.dynamics.config.games:
-            luck = uniform((len(grid),), rng).to(grid.device)
-            known = self.dynamics.opened(known, luck < self.dynamics.end(known).sigmoid())
-        drawn, entropy = self.dynamics.draw(known, grid, action, table, self.sampling.temperature, chance)
+            begins = uniform((len(grid),), rng).to(grid.device) < self.dynamics.end(known).sigmoid()
+            known = self.dynamics.opened(known, begins)
+        drawn, entropy = self.dynamics.draw(known, grid, action, table, self.sampling.temperature, chance, begins)
         return self.gone_on(state, drawn, entropy, memory)
