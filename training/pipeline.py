@@ -33,7 +33,7 @@ from training.windows import Windows
 PARTS = ("tokenizer", "lam", "dynamics")
 MOST_TABLED = 60_000
 """Frames of which it is told what the codes go with."""
-COUNTED = (".prior", ".changes.seen", ".changes.most")
+COUNTED = (".prior", ".changes.seen", ".changes.most", ".changes.opens")
 """Ends of the names of what a world has not by weights but by counting, and may lack when it is gone on from."""
 Say = Callable[[str], None]
 

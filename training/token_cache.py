@@ -88,9 +88,7 @@ class TokenCache:
 
     def changes(self, shades: Tensor, grid: tuple[int, int], wide: int) -> Counted:
         """What changes of colour there are within games; see `changes.count_changes`."""
-        follows = np.ones(len(self.tokens), np.bool_)
-        follows[np.cumsum(self.windows.lengths) - 1] = False
-        return count_changes(np.asarray(self.tokens), follows[:-1], shades.numpy(), grid, wide)
+        return count_changes(np.asarray(self.tokens), self.firsts, shades.numpy(), grid, wide)
 
     def can_cross(self, length: int) -> bool:
         """Whether any game of `length` frames or more ends."""

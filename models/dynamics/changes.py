@@ -22,16 +22,18 @@ EACH, MOST = 4.0, 12.0
 
 class Counted(NamedTuple):
     """What play shows. seen: int16 [N, P, SHADES], for each place, pixel and colour a bit for each colour that it
-    became; most: int16 [N, SHADES, SHADES], how many pixels of a place went from one colour to another at once."""
+    became; most: int16 [N, SHADES, SHADES], how many pixels of a place went from one colour to another at once; opens:
+    bool [N, V], which tokens a game begins with."""
 
     seen: NDArray[np.int16]
     most: NDArray[np.int16]
+    opens: NDArray[np.bool_]
 
 
 def count_changes(
-    tokens: NDArray[np.int32], follows: NDArray[np.bool_], shades: NDArray[np.int64], grid: tuple[int, int], wide: int
+    tokens: NDArray[np.int32], firsts: NDArray[np.int64], shades: NDArray[np.int64], grid: tuple[int, int], wide: int
 ) -> Counted:
-    """Frames int32 [F, N] and which of them, bool [F-1], the next one follows in the same game → what changed.
+    """Frames int32 [F, N] and which of them, [E], begin a game → what changed within games, and how they begin.
 
     shades: [V, P], the colours of the pixels of each token; grid: rows and columns of tokens; wide: columns of pixels
     a token. What two pixels, or places, of a row or of a column did, all others of it may do.
@@ -39,6 +41,10 @@ def count_changes(
     places, (size, pixels) = tokens.shape[1], shades.shape
     seen = np.zeros((places, pixels, SHADES, SHADES), np.bool_)
     most = np.zeros((places, SHADES * SHADES), np.int16)
+    opens = np.zeros((places, size), np.bool_)
+    opens[np.arange(places)[None], tokens[firsts]] = True
+    follows = np.ones(len(tokens) - 1, np.bool_)
+    follows[firsts[firsts > 0] - 1] = False
     at = np.arange(pixels)[None]
     for place in range(places):
         before, after = (tokens[span, place].astype(np.int64)[follows] for span in (slice(-1), slice(1, None)))
@@ -57,32 +63,34 @@ def count_changes(
     for axis in (0, 1):
         if wall.shape[axis] > 1:
             wall = np.maximum(wall, np.sort(wall, axis=axis).take([-2], axis=axis))
-    return Counted(bits, wall.reshape(places, SHADES, SHADES))
+    return Counted(bits, wall.reshape(places, SHADES, SHADES), opens)
 
 
 class Changes(nn.Module):
     """What is known of how pixels change, and what it does to the logits of a next frame.
 
-    seen, most: as in `Counted`, of N places and P pixels a token, all bits and all pixels until something is counted.
-    shades: int64 [V, P], from the tokenizer, or None where it says nothing about pixels.
+    seen, most, opens: as in `Counted`, of N places, P pixels a token and V tokens; everything may be until something is
+    counted. shades: int64 [V, P], from the tokenizer, or None where it says nothing about pixels.
     """
 
     seen: Tensor
     most: Tensor
+    opens: Tensor
 
-    def __init__(self, places: int, pixels: int) -> None:
+    def __init__(self, places: int, pixels: int, tokens: int) -> None:
         super().__init__()
         self.register_buffer("seen", torch.full((places, pixels, SHADES), -1, dtype=torch.int16))
         self.register_buffer("most", torch.full((places, SHADES, SHADES), pixels, dtype=torch.int16))
+        self.register_buffer("opens", torch.ones((places, tokens), dtype=torch.bool))
         self.shades: Tensor | None = None
 
     def learn(self, found: Counted) -> None:
         """Take over what was counted; what was known before stays known."""
-        seen, most = (torch.from_numpy(each).to(self.seen.device) for each in found)
+        seen, most, opens = (torch.from_numpy(each).to(self.seen.device) for each in found)
         if bool((self.seen != -1).any()):
-            seen, most = seen | self.seen, torch.maximum(most, self.most)
-        self.seen.copy_(seen)
-        self.most.copy_(most)
+            seen, most, opens = seen | self.seen, torch.maximum(most, self.most), opens | self.opens
+        for mine, new in ((self.seen, seen), (self.most, most), (self.opens, opens)):
+            mine.copy_(new)
 
     def strange(self, place: Tensor, before: Tensor, after: Tensor) -> Tensor:
         """Places, tokens there and tokens that would follow, int64 [K] each → pixels that would change as they never
@@ -91,19 +99,22 @@ class Changes(nn.Module):
         had, gets = self.shades[before], self.shades[after]  # [K, P]
         pixel = torch.arange(had.shape[1], device=had.device)
         allowed = self.seen[place[:, None], pixel, had] >> gets.to(torch.int16)
-        never = ((allowed & 1) == 0).sum(dim=-1)
+        never = (((allowed & 1) == 0) & (had != gets)).sum(dim=-1)
         kinds = torch.zeros((len(had), SHADES * SHADES), dtype=torch.int16, device=had.device)
         kinds.scatter_add_(1, had * SHADES + gets, torch.ones_like(had, dtype=torch.int16))
         kinds[:, :: SHADES + 1] = 0  # what keeps its colour
         more = (kinds - self.most.flatten(1)[place]).clamp(min=0).sum(dim=-1)
         return torch.maximum(never, more) * (before != after)
 
-    def forward(self, logits: Tensor, place: Tensor, before: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, place: Tensor, before: Tensor, begins: Tensor | None = None) -> Tensor:
         """Logits [K, V] of the tokens at places [K] that had tokens before [K] → the same, less EACH for each strange
-        pixel, and MOST at most. Tokens that have no chance anyway are left alone."""
+        pixel, and MOST at most. Where a game begins, bool [K], less MOST for what none began with. Tokens that have
+        no chance anyway are left alone."""
         if self.shades is None:
             return logits
         near = logits > logits.amax(dim=-1, keepdim=True) - MOST
         row, token = near.nonzero(as_tuple=True)
         loss = (EACH * self.strange(place[row], before[row], token)).clamp(max=MOST)
+        if begins is not None:
+            loss = torch.where(begins[row], torch.where(self.opens[place[row], token], 0.0, MOST), loss)
         return logits.index_put((row, token), -loss.to(logits.dtype), accumulate=True)

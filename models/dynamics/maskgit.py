@@ -73,7 +73,7 @@ class MaskGIT(nn.Module):
         if config.familiar:
             self.register_buffer("prior", torch.zeros(tokens, len(features), dtype=torch.float16))
         self.prior: Tensor
-        self.changes = Changes(tokens, pixels) if config.changes else None
+        self.changes = Changes(tokens, pixels, len(features)) if config.changes else None
 
     def learn_places(self, prior: Tensor) -> None:
         """Take over what is known of where tokens are to be seen, a sum to their logits, float [N, V]; see
@@ -302,13 +302,12 @@ class MaskGIT(nn.Module):
         return grid, entropy
 
     def _as_play_goes(self, logits: Tensor, before: Tensor, masked: Tensor, begins: Tensor | None) -> Tensor:
-        """Logits [K, V] of the hidden places of frames after `before` [B, N]: at play, changes that were never seen
-        are unlikely, but in a new game."""
+        """Logits [K, V] of the hidden places of frames after `before` [B, N]: at play, the never seen is unlikely."""
         if self.changes is None or self.training:
             return logits
         row, place = masked.nonzero(as_tuple=True)
-        lowered: Tensor = self.changes(logits, place, before[masked])
-        return lowered if begins is None else torch.where(begins[row][:, None], logits, lowered)
+        found: Tensor = self.changes(logits, place, before[masked], None if begins is None else begins[row])
+        return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
