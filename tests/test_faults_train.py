@@ -253,7 +253,7 @@ def test_counting_alone_leaves_the_weights_as_they_are(tmp_path: Path, data: Pat
     card["config"]["dynamics"] |= {"changes": False, "familiar": False}
     (begin / "config.json").write_text(json.dumps(card))
     weights = load_file(begin / "model.safetensors")
-    counts = {"dynamics.prior", "dynamics.changes.seen", "dynamics.changes.most"}
+    counts = {"dynamics.prior", *(f"dynamics.changes.{name}" for name in ("seen", "most", "opens"))}
     save_file({key: value for key, value in weights.items() if key not in counts}, begin / "model.safetensors")
     told = ["--only-count", "--set", "family.dynamics.changes=true", "--threads", "1", "--autocast", "off"]
     refusal = refused(capsys, "pong", *folder, "--only-count")
