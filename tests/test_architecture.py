@@ -188,7 +188,7 @@ def test_what_is_allowed_is_allowed(path, source):
 
 
 def test_the_legend_is_there():
-    assert legend() == set("BTNDVACHWK")
+    assert legend() == set("BTNDVAPCHWK")
 
 
 README = (HOUSE / "README.md").read_text(encoding="utf-8")
