@@ -108,7 +108,7 @@ def test_before_anything_is_counted_everything_may_happen() -> None:
 def test_a_new_game_looks_as_games_begin(begins: bool, wanted: int) -> None:
     """Dynamics that care little what is drawn: within a game a dot comes and goes, and each game begins with two."""
     torch.manual_seed(0)
-    config = replace(MaskGITConfig.sized("tiny"), familiar=False)
+    config = replace(MaskGITConfig.sized("tiny"), familiar=False, changes=True)
     dynamics = MaskGIT(config, torch.randn(5, 6), (1, 1), 3, pixels=2).eval()
     assert dynamics.changes is not None
     seen = counted([[BOTH], [NOTHING], [LEFT], [NOTHING]], [[BOTH], [NOTHING]])

@@ -32,8 +32,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pipeline, Path]:
     collect(CollectConfig(frames=240, episode_frames=80, shard_frames=200, workers=1), folder / "data")
     windows = Windows([Dataset.open(folder / "data")], "all")
     base = preset("maskgit", "pong", 104, 80, "tiny")
-    few = replace(base.dynamics, steps=4)
-    pipeline = Pipeline(replace(base, dynamics=few), Data(windows, windows), Run(folder / "run", {}))
+    few, dynamics = replace(base.dynamics, steps=4), replace(base.family.dynamics, changes=True)
+    family = replace(base.family, dynamics=dynamics)
+    pipeline = Pipeline(replace(base, dynamics=few, family=family), Data(windows, windows), Run(folder / "run", {}))
     pipeline.train()
     return pipeline, pipeline.finish(folder / "world", {})
 

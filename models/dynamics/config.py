@@ -30,7 +30,8 @@ class MaskGITConfig:
     least: at play, where no token is likely, how likely one must be to be drawn, as a share of the likeliest; see
     `sampling.sample`;
     familiar: whether tokens are unlikely, by a factor that is counted and not learned, where play never showed them;
-    changes: whether at play a pixel hardly ever changes its colour as play never showed it; see `changes.Changes`.
+    changes: whether at play a pixel hardly ever changes its colour as play never showed it; see `changes.Changes`. For
+    games in which things only vanish: it keeps bricks from coming back, and in Pong fewer points are made.
     """
 
     width: int = 128
@@ -75,7 +76,7 @@ class MaskGITConfig:
             "base": {"width": 384, "heads": 8, "depth": 8, "reach": 16},
             "paper": {"width": 512, "heads": 8, "depth": 12, "reach": 16},
         }
-        return cls(games=True, imagined=0.1, familiar=True, changes=True, **dials[size])
+        return cls(games=True, imagined=0.1, familiar=True, changes=False, **dials[size])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
