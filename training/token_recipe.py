@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from models.dynamics.context import Other, familiarity
 from models.dynamics.maskgit import MaskGIT
 from models.dynamics.token_world import TokenWorld
+from models.frames import SHADES
 from models.latent_actions import LatentActionModel
 from models.pixel_actions import PixelActionModel
 from models.tokenizer import PatchTokenizer
@@ -102,9 +103,13 @@ def _count(pipeline: Pipeline, cache: TokenCache) -> None:
     if dynamics.config.familiar:
         here = torch.from_numpy(cache.seen(world.tokenizer.size))
         dynamics.learn_places(familiarity(here, dynamics.grid).to(pipeline.device))
-    if dynamics.changes is not None and dynamics.changes.shades is not None:
-        shades, wide = dynamics.changes.shades.cpu(), world.tokenizer.config.patch[1]
-        dynamics.changes.learn(cache.changes(shades, dynamics.grid, wide))
+    if dynamics.changes is None:
+        return
+    if dynamics.changes.shades is None:
+        pipeline.say(f"dynamics: no changes of colour counted; that takes patches of at most {SHADES} colours")
+        return
+    shades, wide = dynamics.changes.shades.cpu(), world.tokenizer.config.patch[1]
+    dynamics.changes.learn(cache.changes(shades, dynamics.grid, wide))
 
 
 def _imagining(pipeline: Pipeline, cache: TokenCache) -> Callable[..., tuple[Other, ...]]:

@@ -287,11 +287,11 @@ class MaskGIT(nn.Module):
         entropy = torch.zeros(before.shape, device=before.device)
         for step in range(steps):
             x = self._guess_open(known, grid, masked, action, table)
-            logits = self.logits(x, before[masked], masked.nonzero()[:, -1], table).float()
-            logits, least = (
-                self._as_play_goes(logits, before, masked, begins),
-                0.0 if self.training else self.config.least,
-            )
+            row, place = masked.nonzero(as_tuple=True)
+            logits = self.logits(x, before[masked], place, table).float()
+            if self.changes is not None and not self.training:
+                logits = self.changes(logits, place, before[masked], None if begins is None else begins[row])
+            least = 0.0 if self.training else self.config.least
             drawn, doubt = sample(logits, temperature, chance[:, step][masked], least=least)
             guessed, unsure = grid.masked_scatter(masked, drawn), entropy.masked_scatter(masked, doubt)
             fixed = masked & (surest(unsure, masked) if step < steps - 1 else masked)
@@ -300,14 +300,6 @@ class MaskGIT(nn.Module):
             if not bool(masked.any()):
                 break
         return grid, entropy
-
-    def _as_play_goes(self, logits: Tensor, before: Tensor, masked: Tensor, begins: Tensor | None) -> Tensor:
-        """Logits [K, V] of the hidden places of frames after `before` [B, N]: at play, the never seen is unlikely."""
-        if self.changes is None or self.training:
-            return logits
-        row, place = masked.nonzero(as_tuple=True)
-        found: Tensor = self.changes(logits, place, before[masked], None if begins is None else begins[row])
-        return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
