@@ -17,6 +17,7 @@ from training.pipeline import Data, Pipeline
 from training.presets import preset
 from training.runs import Run
 from training.token_cache import TokenCache
+from training.token_recipe import train_dynamics
 from training.windows import Windows
 
 
@@ -83,3 +84,14 @@ def test_a_dream_shows_every_token_where_it_belongs(trained: tuple[Pipeline, Pat
     world.dynamics.prior.zero_()
     assert with_it < 0.02
     assert strange() > 0.2
+
+
+def test_too_many_colours_are_said(trained: tuple[Pipeline, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline, said = trained[0], []
+    monkeypatch.setattr(pipeline, "say", said.append)
+    monkeypatch.setattr(pipeline.world.dynamics.changes, "shades", None)
+    counts = {key: value.clone() for key, value in pipeline.world.dynamics.changes.state_dict().items()}
+    monkeypatch.setattr(pipeline, "only_count", True)
+    train_dynamics(pipeline)
+    assert said == ["dynamics: no changes of colour counted; that takes patches of at most 16 colours"]
+    assert all(torch.equal(value, counts[key]) for key, value in pipeline.world.dynamics.changes.state_dict().items())
