@@ -99,6 +99,48 @@ def test_what_was_never_seen_stays_as_it_was() -> None:
         assert other.future[tried].equal(tokens[:, 1:][tried])
 
 
+def test_a_misread_step_is_no_outcome() -> None:
+    """Now and then "stay" is read as "left"; who asks for "left" is still shown steps to the left alone."""
+    tokens, codes = played(4000, 0)
+    stays = np.flatnonzero((codes == 0) & (tokens[:, 0] > 0))
+    codes[stays[::40]] = 1
+    elsewhere = Elsewhere(cache_of((tokens, codes)), CODES)
+    shown, asked = window()
+    for seed in range(10):
+        other = elsewhere.ask(shown, asked, 1.0, 0.0, np.random.default_rng(seed))
+        left = other.chosen & (other.actions == 1) & (shown[:, :-1, 0] > 0)
+        assert left.sum() > 20
+        went = (other.future[left] - shown[:, :-1][left])[:, 0]
+        assert went.unique().tolist() == [-1]
+
+
+def runs(homes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A runner between two homes, who rests there and starts with small steps. Tokens int32 [K, 6], one for each
+    place that is behind the runner; codes: how far, in [-2, 2], plus 2."""
+    rng, at, steps = np.random.default_rng(seed), 0, []
+    for _ in range(homes):
+        way = [(1, 2, 2, 1), (1, 2, 1, 2)][rng.integers(2)]
+        steps += [0] * int(rng.integers(1, 4)) + [step if not at else -step for step in way]
+        at = 6 - at
+    places = np.cumsum([0, *steps])
+    return (places[:, None] > np.arange(6)).astype(np.int32), np.array([*steps, -3]) + 2
+
+
+def test_what_leads_to_a_code_stands_for_it() -> None:
+    """Nobody ever made a large step from home: a small one is shown."""
+    tokens, codes = runs(200, 0)
+    elsewhere = Elsewhere(cache_of((tokens, codes)), 5)
+    assert elsewhere.leads.tolist()[0] == 1
+    assert elsewhere.leads.tolist()[4] == 3
+    shown, asked = (torch.from_numpy(each[None].astype(np.int64)) for each in runs(50, 1))
+    other = elsewhere.ask(shown, asked[:, :-1], 1.0, 0.0, np.random.default_rng(0))
+    far = other.chosen & (other.actions == 4) & (shown[:, :-1].sum(-1) == 0)
+    assert far.any()
+    assert (other.future[far].sum(-1) == 1).all()
+    back = other.chosen & (other.actions == 0) & (shown[:, :-1].sum(-1) == 0)
+    assert not back.any()  # no way leads there
+
+
 def test_a_share_is_asked_and_never_between_games(elsewhere: Elsewhere) -> None:
     tokens, codes = window()
     codes[:, 4] = -1

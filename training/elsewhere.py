@@ -6,13 +6,17 @@ past. So a share of the transitions is shown under another action, with an outco
 on a picture that was the same in all places that actions decide: play is cut and pasted by what depends on what, as in
 counterfactual data augmentation (CoDA, arXiv 2007.02863). The rest of the frame goes on as it did.
 
-An action that was never seen on such a picture, as "down" at the lower wall, has no outcome to be shown; it mostly does
-nothing there, and a few of those are shown with what happened.
+Codes are misread now and then: a step that is mostly called something else is no outcome of this code. Where play needs
+another code on the way, as "half speed" before "full speed", an outcome of that one is shown: what leads there.
+
+Another action that was never seen on such a picture, as "down" at the lower wall, has no outcome to be shown; it mostly
+does nothing there, and a few of those are shown with what happened.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,12 +33,32 @@ LEAST, IN_ALL = 0.5, 0.05
 """Of what the place has at which changes tell most of the action: how much a place must have a change, and in all. A
 score that changes now and then may tell of actions, too, but it would have to be the same for all that is looked up."""
 
+CALLED = 0.05
+"""Share of the times that a step must be read as a code to be an outcome of it; less is misread."""
+
+LEADS = 2 / 3
+"""Share of the ways to a code, from where it has no outcome, that must begin with one other code if that is to stand
+for it there."""
+
+
+class Found(NamedTuple):
+    """low: int64 [K], where outcomes begin among all that are sorted; many: int64 [K], how many there are."""
+
+    low: NDArray[np.int64]
+    many: NDArray[np.int64]
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """bool [K]: whether there is any."""
+        return self.many > 0
+
 
 class Elsewhere:
     """Every recorded transition, to be found by what it began with and by its code.
 
-    places: int64 [P], the places of the grid that codes decide. behaviours: whose play tells which these are; actions
-    that follow from the picture tell of things they do not touch.
+    places: int64 [P], the places of the grid that codes decide. leads: int64 [A], for each code the one whose outcome
+    is shown where it has none, mostly itself, which is none. behaviours: whose play tells which places these are;
+    actions that follow from the picture tell of things they do not touch.
     """
 
     def __init__(self, cache: TokenCache, codes: int, behaviours: Sequence[str] = ()) -> None:
@@ -48,15 +72,62 @@ class Elsewhere:
         self.places = decided(cache.tokens[some], cache.tokens[some + 1], np.asarray(cache.codes)[some])
         self._seen = np.ascontiguousarray(cache.tokens[:, self.places])  # the tokens there, of all frames
         self._odd = np.random.default_rng(0).integers(1, 2**62, (len(self.places), 1), dtype=np.uint64) * 2 + 1
-        found = self._key(self._seen[rows], np.asarray(cache.codes)[rows])
+        read = np.asarray(cache.codes)[rows]
+        sure = self._sure(rows, read)
+        found = self._key(self._seen[rows[sure]], read[sure])
         order = np.argsort(found, kind="stable")
-        self._found, self._rows = found[order], rows[order]
+        self._found, self._rows = found[order], rows[sure][order]
+        self.leads = self._ways(rows[sure], read[sure])
+
+    def _hash(self, seen: NDArray[np.int32]) -> NDArray[np.uint64]:
+        """One number for tokens [K, P]; others have another one, but for one pair in 10^19."""
+        mixed = ((seen.astype(np.uint64) + 1) @ self._odd)[:, 0]
+        return np.asarray(mixed ^ (mixed >> np.uint64(29)), np.uint64)
 
     def _key(self, seen: NDArray[np.int32], codes: NDArray[np.int64]) -> NDArray[np.uint64]:
-        """One number for tokens [K, P] and a code [K]; others have another one, but for one pair in 10^19."""
-        mixed = ((seen.astype(np.uint64) + 1) @ self._odd)[:, 0]
-        mixed ^= mixed >> np.uint64(29)
-        return np.asarray(mixed * np.uint64(self._count) + codes.astype(np.uint64), np.uint64)
+        """One number for tokens [K, P] and a code [K]."""
+        return np.asarray(self._hash(seen) * np.uint64(self._count) + codes.astype(np.uint64), np.uint64)
+
+    def _sure(self, rows: NDArray[np.int64], codes: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """bool [K]: transitions, by the row they begin in, whose step is not mostly read as something else."""
+        before, after = self._hash(self._seen[rows]), self._hash(self._seen[rows + 1])
+        step = np.unique(before * self._odd[0] + after, return_inverse=True)[1]
+        called = np.bincount(step * self._count + codes).astype(np.float64)
+        return np.asarray(called[step * self._count + codes] >= CALLED * np.bincount(step)[step], np.bool_)
+
+    def _ways(self, rows: NDArray[np.int64], codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64 [A]: for each code the one that play begins with on the way to it, from where it has no outcome, if
+        what that one does is most like what it does itself (steps off a wall lead to the wall, too); else itself."""
+        follow = np.flatnonzero(rows[1:] == rows[:-1] + 1)
+        first, then = codes[follow], codes[follow + 1]
+        known = self._find(self._key(self._seen[rows[follow]], then)).known
+        ways = np.bincount(then[~known] * self._count + first[~known], minlength=self._count**2)
+        share = ways.reshape(self._count, -1) / ways.reshape(self._count, -1).sum(axis=1, keepdims=True).clip(min=1)
+        lead, alone = share.argmax(axis=1), np.arange(self._count)
+        return np.where((share.max(axis=1) > LEADS) & (lead == self._likest(rows, codes)), lead, alone)
+
+    def _likest(self, rows: NDArray[np.int64], codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64 [A]: for each code the other one whose outcomes on the same pictures agree with its own in most places;
+        the code itself where no picture has both."""
+        rng, alike = np.random.default_rng(0), np.full((self._count, self._count), -1.0)
+        for code in range(self._count):
+            own = rows[codes == code][:: max(1, int((codes == code).sum()) // (SAMPLE // self._count))]
+            for other in range(self._count):
+                found = self._find(self._key(self._seen[own], np.full(len(own), other)))
+                if other != code and found.known.any():
+                    theirs = self._seen[self._pick(found, rng)[found.known] + 1]
+                    alike[code, other] = (theirs == self._seen[own[found.known] + 1]).mean()
+        return np.where(alike.max(axis=1) >= 0, alike.argmax(axis=1), np.arange(self._count))
+
+    def _find(self, key: NDArray[np.uint64]) -> Found:
+        """The outcomes of what has these keys [K]."""
+        low, high = (np.searchsorted(self._found, key, side) for side in ("left", "right"))
+        return Found(low, high - low)
+
+    def _pick(self, found: Found, rng: np.random.Generator) -> NDArray[np.int64]:
+        """int64 [K]: the row of one outcome each, any row where there is none."""
+        chosen = found.low + rng.integers(0, 2**31, len(found.low)) % np.maximum(1, found.many)
+        return np.asarray(self._rows[np.where(found.known, chosen, 0)], np.int64)
 
     def ask(self, tokens: Tensor, codes: Tensor, rate: float, noise: float, rng: np.random.Generator) -> Other:
         """Other codes for a share `rate` of the transitions of tokens [B, T, N] and codes [B, T-1], -1 between games,
@@ -65,10 +136,10 @@ class Elsewhere:
         asked = (rng.random(real.shape) < rate) & (real >= 0)
         other = (real + rng.integers(1, self._count, real.shape)) % self._count
         present = tokens[:, :-1].numpy()[asked][:, self.places].astype(np.int32)
-        key = self._key(present, other[asked])
-        low, high = (np.searchsorted(self._found, key, side) for side in ("left", "right"))
-        known = high > low
-        pick = self._rows[np.where(known, low + rng.integers(0, 2**31, len(low)) % np.maximum(1, high - low), 0)]
+        wanted = other[asked]
+        own, instead = (self._find(self._key(present, code)) for code in (wanted, self.leads[wanted]))
+        found = Found(*(np.where(own.known, *pair) for pair in zip(own, instead, strict=True)))
+        pick, known = self._pick(found, rng), found.known
         future = tokens[:, 1:].clone()
         outcome = future.numpy()  # the same memory
         batch, step = np.nonzero(asked)
