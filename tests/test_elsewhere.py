@@ -141,6 +141,17 @@ def test_what_leads_to_a_code_stands_for_it() -> None:
     assert not back.any()  # no way leads there
 
 
+def test_a_single_code_decides_nothing() -> None:
+    """A LAM that found nothing: no places, and nothing is shown but what happened."""
+    tokens, codes = played(200, 0)
+    elsewhere = Elsewhere(cache_of((tokens, np.minimum(codes, 0))), CODES)
+    assert elsewhere.places.size == 0
+    assert elsewhere.leads.tolist() == [0, 1, 2]
+    shown, asked = window()
+    other = elsewhere.ask(shown, asked, 1.0, 0.0, np.random.default_rng(0))
+    assert other.future.equal(shown[:, 1:])
+
+
 def test_a_share_is_asked_and_never_between_games(elsewhere: Elsewhere) -> None:
     tokens, codes = window()
     codes[:, 4] = -1

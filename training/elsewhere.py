@@ -40,6 +40,9 @@ LEADS = 2 / 3
 """Share of the ways to a code, from where it has no outcome, that must begin with one other code if that is to stand
 for it there."""
 
+ODD = np.uint64(0x9E3779B97F4A7C15)
+"""What tells a step from its way back, when both its ends are numbers; 2^64 over the golden ratio."""
+
 
 class Found(NamedTuple):
     """low: int64 [K], where outcomes begin among all that are sorted; many: int64 [K], how many there are."""
@@ -77,7 +80,7 @@ class Elsewhere:
         found = self._key(self._seen[rows[sure]], read[sure])
         order = np.argsort(found, kind="stable")
         self._found, self._rows = found[order], rows[sure][order]
-        self.leads = self._ways(rows[sure], read[sure])
+        self.leads = self._ways(rows[sure], read[sure]) if len(self.places) else np.arange(codes)
 
     def _hash(self, seen: NDArray[np.int32]) -> NDArray[np.uint64]:
         """One number for tokens [K, P]; others have another one, but for one pair in 10^19."""
@@ -91,7 +94,7 @@ class Elsewhere:
     def _sure(self, rows: NDArray[np.int64], codes: NDArray[np.int64]) -> NDArray[np.bool_]:
         """bool [K]: transitions, by the row they begin in, whose step is not mostly read as something else."""
         before, after = self._hash(self._seen[rows]), self._hash(self._seen[rows + 1])
-        step = np.unique(before * self._odd[0] + after, return_inverse=True)[1]
+        step = np.unique(before * ODD + after, return_inverse=True)[1]
         called = np.bincount(step * self._count + codes).astype(np.float64)
         return np.asarray(called[step * self._count + codes] >= CALLED * np.bincount(step)[step], np.bool_)
 
