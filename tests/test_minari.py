@@ -275,7 +275,7 @@ def test_jpeg_is_called_lossy(frames: list[np.ndarray], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("space", "shape", "message"),
     [
-        (Box(0, 255, (84, 84, 4), np.uint8), (30, 84, 84, 4), r"should observe one uint8 picture \[H, W, 3\] or"),
+        (Box(0, 255, (4, 84, 84), np.uint8), (30, 4, 84, 84), r"should observe one uint8 picture \[H, W, 3\] or"),
         (Box(0, 1, (3, 20, 20), np.float32), (30, 3, 20, 20), r"should observe one uint8 picture \[H, W, 3\] or"),
         (Box(0, 255, (3, 600, 20), np.uint8), (30, 3, 600, 20), "has frames of 600x20; choose with --size"),
     ],
