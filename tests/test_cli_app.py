@@ -33,9 +33,7 @@ def worlds(tmp_path, monkeypatch):
     (folder / "model.safetensors").write_bytes(b"no weights are needed here")
     monkeypatch.setattr(library.checkpoint, "load_world", lambda folder, device: CountingWorld())
     monkeypatch.setattr(library.checkpoint, "load_starts", lambda folder: clips())
-    threads = torch.get_num_threads()
-    yield tmp_path
-    torch.set_num_threads(threads)
+    return tmp_path
 
 
 def run(capsys, *args: object) -> tuple[int, str, str]:

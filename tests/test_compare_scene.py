@@ -10,7 +10,6 @@ os.environ["SDL_VIDEODRIVER"] = "dummy"
 import numpy as np
 import pygame
 import pytest
-import torch
 from block_compare import BUTTONS, BlockGame, BlockWorld, ReadingWorld, start, top_of
 from test_compare import SHIPPED, recording
 
@@ -260,15 +259,13 @@ def run(tmp_path, monkeypatch, capsys, shipped):
     monkeypatch.setenv("DREAMCADE_SAVES", str(tmp_path / "saves"))
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     monkeypatch.setattr(library, "open_world", lambda folder, where: shipped)
-    threads = torch.get_num_threads()
 
     def typed(*words: object) -> tuple[int, str, str]:
         capsys.readouterr()
         status = main(["compare", "pong", "--device", "cpu", *map(str, words)])
         return (status, *capsys.readouterr())
 
-    yield typed
-    torch.set_num_threads(threads)
+    return typed
 
 
 def test_a_recording_beside_its_dream_as_npz(run, data, tmp_path):

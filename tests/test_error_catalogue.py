@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 from collections import namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +25,12 @@ Words = tuple[object, ...]
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An untrained world called `blocks`, the only one that the player has; nothing shipped."""
     monkeypatch.setenv("DREAMCADE_SAVES", str(tmp_path / "saves"))
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     monkeypatch.setattr(library, "ASSETS", tmp_path / "assets")
-    threads = torch.get_num_threads()
-    yield save_world(made(), tmp_path / "saves" / "worlds" / "blocks", {}, CLIPS, "# Blocks\n")
-    torch.set_num_threads(threads)
+    return save_world(made(), tmp_path / "saves" / "worlds" / "blocks", {}, CLIPS, "# Blocks\n")
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pygame
 import pytest
-import torch
 from test_app_doubles import CountingWorld, clips
 from test_shelf import build
 
@@ -333,9 +332,7 @@ def own(tmp_path, monkeypatch):
         build(tmp_path / "saves" / "worlds", name)
     monkeypatch.setattr(library.checkpoint, "load_world", lambda folder, device: CountingWorld())
     monkeypatch.setattr(library.checkpoint, "load_starts", lambda folder: clips())
-    threads = torch.get_num_threads()
-    yield tmp_path / "saves"
-    torch.set_num_threads(threads)
+    return tmp_path / "saves"
 
 
 def perform(monkeypatch, script):

@@ -16,13 +16,6 @@ from app.places import HOUSE
 from app.preview import Previews
 
 
-@pytest.fixture(autouse=True)
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
     """Folders of counting worlds; `odd` cannot be opened, `empty` brought no start clips."""

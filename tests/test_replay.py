@@ -44,9 +44,7 @@ def house(tmp_path, monkeypatch):
         if name != "aaa":
             (folder / "model.safetensors").write_text(name)
     monkeypatch.setattr(library.checkpoint, "load_world", lambda folder, device: CountingWorld())
-    threads = torch.get_num_threads()
-    yield tmp_path
-    torch.set_num_threads(threads)
+    return tmp_path
 
 
 @pytest.fixture
