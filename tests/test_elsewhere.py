@@ -10,7 +10,7 @@ import torch
 from models.dynamics.config import MaskGITConfig
 from models.dynamics.context import Other
 from models.dynamics.maskgit import MaskGIT
-from training.elsewhere import Elsewhere, decided
+from training.elsewhere import Elsewhere, beside, decided
 from training.token_cache import TokenCache
 
 CODES, WIDE = 3, 7
@@ -204,3 +204,51 @@ def test_dynamics_learn_what_no_play_shows() -> None:
 def test_a_share_is_a_share(share: float) -> None:
     with pytest.raises(ValueError, match=r"imagined must be in \[0, 1\]"):
         replace(PLAIN, imagined=share)
+
+
+def visited(frames: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A player as in `played` on the first place, and a ball that now and then comes by the second one onto the first,
+    ten more there, and is gone. Tokens int32 [frames, 2], codes int64 [frames]."""
+    rng = np.random.default_rng(seed)
+    at, ball, tokens, codes = 3, 0, [], []
+    for _ in range(frames):
+        tokens.append([at + 10 * (ball == 2), ball == 1])
+        codes.append(int(rng.integers(CODES)))
+        at = int(np.clip(at + (0, -1, 1)[codes[-1]], 0, WIDE - 1))
+        ball = (ball + 1) % 3 if ball else int(rng.random() < 0.1)
+    codes[-1] = -1
+    return np.array(tokens, np.int32), np.array(codes, np.int64)
+
+
+def test_nothing_comes_in_from_around_without_having_been_there() -> None:
+    play, (tokens, codes) = visited(2000, 0), visited(400, 1)
+    shaped, read = torch.from_numpy(tokens.astype(np.int64)).reshape(20, 20, 2), torch.from_numpy(codes).reshape(20, 20)
+    wrong, asked = {}, {}
+    for grid in (None, (1, 2)):
+        elsewhere = Elsewhere(cache_of(play), CODES, grid=grid)
+        assert elsewhere.places.tolist() == [0]
+        other = elsewhere.ask(shaped, read[:, :-1], 1.0, 0.0, np.random.default_rng(0))
+        arrives = other.future[..., 0] >= 10
+        wrong[grid] = int((arrives != (shaped[:, :-1, 1] == 1))[other.chosen].sum())
+        asked[grid] = float(other.chosen.float().mean())
+    assert wrong[None] > 20
+    assert wrong[1, 2] == 0
+    assert asked[1, 2] > 0.8 * asked[None]
+
+
+def test_what_was_seen_elsewhere_with_other_things_around_is_not_called_unseen() -> None:
+    play, (tokens, codes) = visited(2000, 0), visited(400, 1)
+    tokens[:, 1] += 5  # such surroundings there never were
+    shaped, read = torch.from_numpy(tokens.astype(np.int64)).reshape(20, 20, 2), torch.from_numpy(codes).reshape(20, 20)
+    other = Elsewhere(cache_of(play), CODES, grid=(1, 2)).ask(shaped, read[:, :-1], 1.0, 1.0, np.random.default_rng(0))
+    known = np.isin(shaped[:, :-1, 0].numpy(), range(WIDE))
+    assert known.mean() > 0.8
+    assert not other.chosen.numpy()[known].any()
+
+
+@pytest.mark.parametrize(
+    ("places", "grid", "found"),
+    [([0], (1, 4), [1]), ([4], (3, 3), [0, 1, 2, 3, 5, 6, 7, 8]), ([2, 5], (3, 3), [1, 4, 7, 8]), ([], (2, 2), [])],
+)
+def test_what_is_beside_places(places: list[int], grid: tuple[int, int], found: list[int]) -> None:
+    assert beside(np.array(places, np.int64), grid).tolist() == found

@@ -4,7 +4,9 @@ Actions that are read off play follow from it. Breakout's paddle never turns rou
 speed" never stands where it goes right; a key may ask for it at any time. Dynamics that know the past then believe the
 past. So a share of the transitions is shown under another action, with an outcome that was recorded under that action,
 on a picture that was the same in all places that actions decide: play is cut and pasted by what depends on what, as in
-counterfactual data augmentation (CoDA, arXiv 2007.02863). The rest of the frame goes on as it did.
+counterfactual data augmentation (CoDA, arXiv 2007.02863). The rest of the frame goes on as it did. So that nothing
+comes in from there or leaves without a trace, as a ball would, what is around these places must have been the same,
+too, before and after.
 
 Codes are misread now and then: a step that is mostly called something else is no outcome of this code. Where play needs
 another code on the way, as "half speed" before "full speed", an outcome of that one is shown: what leads there.
@@ -56,15 +58,36 @@ class Found(NamedTuple):
         return self.many > 0
 
 
+class Index:
+    """Rows of transitions int64 [K], to be found by a key uint64 [K]."""
+
+    def __init__(self, keys: NDArray[np.uint64], rows: NDArray[np.int64]) -> None:
+        order = np.argsort(keys, kind="stable")
+        self._keys, self._rows = keys[order], rows[order]
+
+    def find(self, keys: NDArray[np.uint64]) -> Found:
+        """The transitions that have these keys [K]."""
+        low, high = (np.searchsorted(self._keys, keys, side) for side in ("left", "right"))
+        return Found(low, high - low)
+
+    def pick(self, found: Found, rng: np.random.Generator) -> NDArray[np.int64]:
+        """int64 [K]: the row of one transition each, any row where there is none."""
+        chosen = found.low + rng.integers(0, 2**31, len(found.low)) % np.maximum(1, found.many)
+        return np.asarray(self._rows[np.where(found.known, chosen, 0)], np.int64)
+
+
 class Elsewhere:
     """Every recorded transition, to be found by what it began with and by its code.
 
-    places: int64 [P], the places of the grid that codes decide. leads: int64 [A], for each code the one whose outcome
-    is shown where it has none, mostly itself, which is none. behaviours: whose play tells which places these are;
-    actions that follow from the picture tell of things they do not touch.
+    grid: rows and columns of the places; without it nothing is known of what is around them.
+    places: int64 [P], the places of the grid that codes decide. around: int64 [P'], those beside them. leads: int64
+    [A], for each code the one whose outcome is shown where it has none, mostly itself, which is none. behaviours: whose
+    play tells which places these are; actions that follow from the picture tell of things they do not touch.
     """
 
-    def __init__(self, cache: TokenCache, codes: int, behaviours: Sequence[str] = ()) -> None:
+    def __init__(
+        self, cache: TokenCache, codes: int, behaviours: Sequence[str] = (), grid: tuple[int, int] | None = None
+    ) -> None:
         assert cache.codes is not None, "codes are read first"
         self._count = codes
         whose = np.array([reference.behaviour for _, reference in cache.windows.episodes])
@@ -73,23 +96,32 @@ class Elsewhere:
         told = rows[np.repeat(random, cache.windows.lengths)[rows]]
         some = told[:: max(1, len(told) // SAMPLE)]
         self.places = decided(cache.tokens[some], cache.tokens[some + 1], np.asarray(cache.codes)[some])
+        self.around = beside(self.places, grid) if grid else self.places[:0]
         self._seen = np.ascontiguousarray(cache.tokens[:, self.places])  # the tokens there, of all frames
-        self._odd = np.random.default_rng(0).integers(1, 2**62, (len(self.places), 1), dtype=np.uint64) * 2 + 1
+        most = max(len(self.places), len(self.around))
+        self._odd = np.random.default_rng(0).integers(1, 2**62, (most, 1), dtype=np.uint64) * 2 + 1
         read = np.asarray(cache.codes)[rows]
         sure = self._sure(rows, read)
-        found = self._key(self._seen[rows[sure]], read[sure])
-        order = np.argsort(found, kind="stable")
-        self._found, self._rows = found[order], rows[sure][order]
-        self.leads = self._ways(rows[sure], read[sure]) if len(self.places) else np.arange(codes)
+        rows, read = rows[sure], read[sure]
+        found, rim = self._key(self._seen[rows], read), np.ascontiguousarray(cache.tokens[:, self.around])
+        self._alike = Index(found, rows)
+        self._fitting = Index(self._with_rim(found, rim[rows], rim[rows + 1]), rows)
+        self.leads = self._ways(rows, read) if len(self.places) else np.arange(codes)
 
     def _hash(self, seen: NDArray[np.int32]) -> NDArray[np.uint64]:
         """One number for tokens [K, P]; others have another one, but for one pair in 10^19."""
-        mixed = ((seen.astype(np.uint64) + 1) @ self._odd)[:, 0]
+        mixed = ((seen.astype(np.uint64) + 1) @ self._odd[: seen.shape[1]])[:, 0]
         return np.asarray(mixed ^ (mixed >> np.uint64(29)), np.uint64)
 
     def _key(self, seen: NDArray[np.int32], codes: NDArray[np.int64]) -> NDArray[np.uint64]:
         """One number for tokens [K, P] and a code [K]."""
         return np.asarray(self._hash(seen) * np.uint64(self._count) + codes.astype(np.uint64), np.uint64)
+
+    def _with_rim(
+        self, keys: NDArray[np.uint64], before: NDArray[np.int32], after: NDArray[np.int32]
+    ) -> NDArray[np.uint64]:
+        """One number for keys [K] and the tokens around the places [K, P'], before and after."""
+        return np.asarray((keys * ODD + self._hash(before)) * ODD + self._hash(after), np.uint64)
 
     def _sure(self, rows: NDArray[np.int64], codes: NDArray[np.int64]) -> NDArray[np.bool_]:
         """bool [K]: transitions, by the row they begin in, whose step is not mostly read as something else."""
@@ -103,7 +135,7 @@ class Elsewhere:
         what that one does is most like what it does itself (steps off a wall lead to the wall, too); else itself."""
         follow = np.flatnonzero(rows[1:] == rows[:-1] + 1)
         first, then = codes[follow], codes[follow + 1]
-        known = self._find(self._key(self._seen[rows[follow]], then)).known
+        known = self._alike.find(self._key(self._seen[rows[follow]], then)).known
         ways = np.bincount(then[~known] * self._count + first[~known], minlength=self._count**2)
         share = ways.reshape(self._count, -1) / ways.reshape(self._count, -1).sum(axis=1, keepdims=True).clip(min=1)
         lead, alone = share.argmax(axis=1), np.arange(self._count)
@@ -116,40 +148,43 @@ class Elsewhere:
         for code in range(self._count):
             own = rows[codes == code][:: max(1, int((codes == code).sum()) // (SAMPLE // self._count))]
             for other in range(self._count):
-                found = self._find(self._key(self._seen[own], np.full(len(own), other)))
+                found = self._alike.find(self._key(self._seen[own], np.full(len(own), other)))
                 if other != code and found.known.any():
-                    theirs = self._seen[self._pick(found, rng)[found.known] + 1]
+                    theirs = self._seen[self._alike.pick(found, rng)[found.known] + 1]
                     alike[code, other] = (theirs == self._seen[own[found.known] + 1]).mean()
         return np.where(alike.max(axis=1) >= 0, alike.argmax(axis=1), np.arange(self._count))
 
-    def _find(self, key: NDArray[np.uint64]) -> Found:
-        """The outcomes of what has these keys [K]."""
-        low, high = (np.searchsorted(self._found, key, side) for side in ("left", "right"))
-        return Found(low, high - low)
-
-    def _pick(self, found: Found, rng: np.random.Generator) -> NDArray[np.int64]:
-        """int64 [K]: the row of one outcome each, any row where there is none."""
-        chosen = found.low + rng.integers(0, 2**31, len(found.low)) % np.maximum(1, found.many)
-        return np.asarray(self._rows[np.where(found.known, chosen, 0)], np.int64)
-
     def ask(self, tokens: Tensor, codes: Tensor, rate: float, noise: float, rng: np.random.Generator) -> Other:
         """Other codes for a share `rate` of the transitions of tokens [B, T, N] and codes [B, T-1], -1 between games,
-        where their outcome was seen; and for a share `noise` of all where it was not, with what happened."""
+        where their outcome was seen; and for a share `noise` of all where none ever was, with what happened."""
         real = codes.numpy()
         asked = (rng.random(real.shape) < rate) & (real >= 0)
         other = (real + rng.integers(1, self._count, real.shape)) % self._count
-        present = tokens[:, :-1].numpy()[asked][:, self.places].astype(np.int32)
-        wanted = other[asked]
-        own, instead = (self._find(self._key(present, code)) for code in (wanted, self.leads[wanted]))
-        found = Found(*(np.where(own.known, *pair) for pair in zip(own, instead, strict=True)))
-        pick, known = self._pick(found, rng), found.known
+        before, after = (some.numpy()[asked].astype(np.int32) for some in (tokens[:, :-1], tokens[:, 1:]))
+        wanted, present = other[asked], before[:, self.places]
+        own = self._alike.find(self._key(present, wanted)).known
+        shown = self._key(present, np.where(own, wanted, self.leads[wanted]))
+        found = self._fitting.find(self._with_rim(shown, before[:, self.around], after[:, self.around]))
+        pick, known = self._fitting.pick(found, rng), found.known
+        never = ~self._alike.find(shown).known
         future = tokens[:, 1:].clone()
         outcome = future.numpy()  # the same memory
         batch, step = np.nonzero(asked)
         outcome[batch[known, None], step[known, None], self.places] = self._seen[pick[known] + 1]
         chosen = asked.copy()
-        chosen[asked] = known | (rng.random(len(known)) < noise / max(rate, 1e-9))
+        chosen[asked] = known | (never & (rng.random(len(known)) < noise / max(rate, 1e-9)))
         return Other(torch.from_numpy(chosen), torch.from_numpy(np.where(chosen, other, real)), future)
+
+
+def beside(places: NDArray[np.int64], grid: tuple[int, int]) -> NDArray[np.int64]:
+    """The places of a grid (rows, columns) that touch some of `places` int64 [P] and are none of them: int64 [P']."""
+    inside = np.zeros((grid[0] + 2, grid[1] + 2), np.bool_)
+    inside[1 + places // grid[1], 1 + places % grid[1]] = True
+    near = np.zeros_like(inside[1:-1, 1:-1])
+    for down in range(3):
+        for right in range(3):
+            near |= inside[down : down + grid[0], right : right + grid[1]]
+    return np.flatnonzero(near & ~inside[1:-1, 1:-1])
 
 
 def decided(before: NDArray[np.int32], after: NDArray[np.int32], codes: NDArray[np.int64]) -> NDArray[np.int64]:

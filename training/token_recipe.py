@@ -118,7 +118,8 @@ def _imagining(pipeline: Pipeline, cache: TokenCache) -> Callable[..., tuple[Oth
     dynamics = _world(pipeline).dynamics
     if not isinstance(dynamics, MaskGIT) or not dynamics.config.imagined:
         return lambda tokens, codes, rng: ()
-    config, elsewhere = dynamics.config, Elsewhere(cache, dynamics.actions, pipeline.experiment.lam_behaviours)
+    config, whose = dynamics.config, pipeline.experiment.lam_behaviours
+    elsewhere = Elsewhere(cache, dynamics.actions, whose, dynamics.grid)
     pipeline.say(f"dynamics: codes decide {len(elsewhere.places)} of {cache.tokens.shape[1]} places")
     return lambda tokens, codes, rng: (elsewhere.ask(tokens, codes, config.imagined, config.action_noise, rng),)
 
