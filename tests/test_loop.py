@@ -336,3 +336,18 @@ def test_time_may_decide_how_long_it_trains(tmp_path: Path, monkeypatch: pytest.
     assert seen[before] > 0.3  # what was spent before counts
     with pytest.raises(ValueError, match="minutes must be 0 or more, found -1"):
         replace(CONFIG, minutes=-1.0)
+
+
+@pytest.mark.parametrize(
+    ("single", "half", "pays"),
+    [([1.0] * 7, [0.3] * 7, True), ([1.0] * 7, [0.9] * 7, False), ([1.0] * 7, [0.3] + [9.0] * 6, True)],
+    ids=["faster", "hardly-faster", "faster-on-a-busy-machine"],
+)
+def test_bf16_is_judged_by_its_best_round(
+    monkeypatch: pytest.MonkeyPatch, single: list[float], half: list[float], pays: bool
+) -> None:
+    taken = [seconds for both in zip(single, half, strict=True) for seconds in both]
+    clock = iter([when for seconds in taken for when in (0.0, seconds)])
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: next(clock))
+    assert loop.bf16_pays("cpu") is pays
+    assert next(clock, None) is None
