@@ -70,11 +70,8 @@ def processor() -> list[Fact]:
 
 
 def speed() -> list[Fact]:
-    """Matrix products in GFLOP/s, float32 and bfloat16, with one thread and with all, and whether training would use
-    bfloat16; about a second."""
+    """Matrix products in GFLOP/s, float32 and bfloat16, with one thread and with all; about a second."""
     import torch
-
-    from training.loop import bf16_pays
 
     before = torch.get_num_threads()
     counts = sorted({1, os.cpu_count() or 1})
@@ -90,8 +87,8 @@ def speed() -> list[Fact]:
         Fact(kind, ", ".join(f"{rates[kind, n]:.0f} GFLOP/s with {n} thread{'s' * (n > 1)}" for n in counts))
         for kind in ("float32", "bfloat16")
     ]
-    told = "bfloat16 (faster here)" if bf16_pays() else "none (bfloat16 is hardly faster here, or slower)"
-    return [*facts, Fact("autocast on cpu", told)]
+    faster = rates["bfloat16", counts[-1]] > 1.2 * rates["float32", counts[-1]]
+    return [*facts, Fact("autocast on cpu", "bfloat16 (faster here)" if faster else "none (float32 is faster here)")]
 
 
 def accelerators() -> list[Fact]:
