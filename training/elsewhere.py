@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -178,13 +179,9 @@ class Elsewhere:
 
 def beside(places: NDArray[np.int64], grid: tuple[int, int]) -> NDArray[np.int64]:
     """The places of a grid (rows, columns) that touch some of `places` int64 [P] and are none of them: int64 [P']."""
-    inside = np.zeros((grid[0] + 2, grid[1] + 2), np.bool_)
-    inside[1 + places // grid[1], 1 + places % grid[1]] = True
-    near = np.zeros_like(inside[1:-1, 1:-1])
-    for down in range(3):
-        for right in range(3):
-            near |= inside[down : down + grid[0], right : right + grid[1]]
-    return np.flatnonzero(near & ~inside[1:-1, 1:-1])
+    inside = np.zeros(grid, np.uint8)
+    inside.flat[places] = 1
+    return np.flatnonzero(cv2.dilate(inside, np.ones((3, 3), np.uint8)) > inside)
 
 
 def decided(before: NDArray[np.int32], after: NDArray[np.int32], codes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -294,12 +294,11 @@ def bf16_pays(device: str = "cpu") -> bool:
     if device != "cpu":
         return torch.cuda.is_bf16_supported()
     times = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
+    factors = {dtype: (torch.ones(1024, 256, dtype=dtype), torch.ones(256, 512, dtype=dtype)) for dtype in times}
     for _ in range(ROUNDS):
-        for dtype, least in times.items():
-            a, b = torch.ones(1024, 256, dtype=dtype), torch.ones(256, 512, dtype=dtype)
-            a @ b
+        for dtype, (a, b) in factors.items():
             begin = time.perf_counter()
             for _ in range(10):
                 a @ b
-            times[dtype] = min(least, time.perf_counter() - begin)
+            times[dtype] = min(times[dtype], time.perf_counter() - begin)
     return times[torch.bfloat16] < 0.8 * times[torch.float32]
