@@ -8,9 +8,18 @@ from torch import Tensor
 UNSURE = 0.6
 """A place is unsure where no token is as likely as that."""
 
+SELDOM = 0.02
+"""At places that are drawn at temperature 1 because they are sure: what is less likely than that does not happen seldom,
+it is what the weights do not know."""
+
 
 def sample(
-    logits: Tensor, temperature: float, chance: Tensor, floor: float = 0.005, least: float = 0.0
+    logits: Tensor,
+    temperature: float,
+    chance: Tensor,
+    floor: float = 0.005,
+    least: float = 0.0,
+    sure: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Draw a token a place: logits [B, N, V], chance [B, N] uniform → tokens, and the entropy of what each was drawn
     from, both [B, N].
@@ -21,10 +30,19 @@ def sample(
 
     At unsure places tokens less likely than `least` times the likeliest one are not drawn either (min-p, arXiv
     2407.01082): there the tail is what the weights do not know. Elsewhere it is what happens seldom, as a serve.
+
+    Where a token is at least as likely as `sure`, a temperature below 1 does not count, so that what happens seldom
+    does not happen more seldom still; instead tokens less likely than `SELDOM` are never drawn there.
     """
-    logits = logits / temperature if temperature not in (0, 1) else logits
+    lowest: float | Tensor = floor
+    if sure < 1 and 0 < temperature < 1:
+        settled = logits.softmax(dim=-1).amax(dim=-1, keepdim=True) >= sure  # [B, N, 1]
+        logits = torch.where(settled, logits, logits / temperature)
+        lowest = torch.where(settled, max(floor, SELDOM), floor)
+    elif temperature not in (0, 1):
+        logits = logits / temperature
     share = logits.softmax(dim=-1)  # [B, N, V]
-    kept = torch.where(share < floor, 0.0, share)
+    kept = torch.where(share < lowest, 0.0, share)
     if least:
         top = share.amax(dim=-1, keepdim=True)
         kept = torch.where((share < least * top) & (top < UNSURE), 0.0, kept)

@@ -62,6 +62,31 @@ def test_what_happens_seldom_still_happens() -> None:
     torch.testing.assert_close(found, torch.tensor([0.94, 0.06]), atol=0.01, rtol=0)
 
 
+def test_a_low_temperature_leaves_sure_places_as_they_are() -> None:
+    shares = torch.tensor([0.9, 0.07, 0.015, 0.015])
+    cold = shares ** (1 / 0.5) / (shares ** (1 / 0.5)).sum()
+    found = drawn(shares.tolist(), 0.5, sure=0.8)
+    assert found[[2, 3]].tolist() == [0, 0]  # so seldom that it may be the weights' fault
+    torch.testing.assert_close(found[:2], torch.tensor([0.9, 0.07]) / 0.97, atol=0.004, rtol=0)
+    assert found[1] > 5 * cold[1]
+    torch.testing.assert_close(drawn(shares.tolist(), 0.5, sure=0.95), cold, atol=0.004, rtol=0)  # not sure enough
+    assert drawn(shares.tolist(), 1.0, sure=0.8)[[2, 3]].min() > 0  # at 1 and above all places are drawn alike
+    hot = shares ** (1 / 2) / (shares ** (1 / 2)).sum()
+    torch.testing.assert_close(drawn(shares.tolist(), 2.0, sure=0.8), hot, atol=0.01, rtol=0)
+    assert drawn(shares.tolist(), 0.0, sure=0.8).tolist() == [1, 0, 0, 0]
+
+
+def test_sure_and_unsure_places_of_one_frame_are_drawn_each_in_its_way() -> None:
+    shares = torch.tensor([[0.9, 0.1, 0.0], [0.6, 0.4, 0.0]]).clamp(min=1e-9)
+    logits = shares.log().repeat(PLACES, 1, 1)
+    chance = torch.rand(PLACES, 2, generator=torch.Generator().manual_seed(0))
+    tokens, entropy = sample(logits, 0.5, chance, sure=0.8)
+    want = torch.tensor([0.1, 0.4**2 / (0.4**2 + 0.6**2)])
+    torch.testing.assert_close((tokens == 1).float().mean(0), want, atol=0.01, rtol=0)
+    left = torch.stack([1 - want, want])
+    torch.testing.assert_close(entropy[0], torch.special.entr(left).sum(0), atol=1e-4, rtol=0)
+
+
 def test_where_all_are_hopeless_the_likeliest_is_taken() -> None:
     logits = torch.zeros(1, 5, 4000)
     logits[0, :, 77] = 0.1

@@ -30,6 +30,8 @@ class MaskGITConfig:
     least: at play, where no token is likely, how likely one must be to be drawn, as a share of the likeliest; see
     `sampling.sample`;
     familiar: whether tokens are unlikely, by a factor that is counted and not learned, where play never showed them;
+    sure: at play a temperature below 1 holds only where no token is as likely as this. Elsewhere tokens are drawn as
+    often as they are likely: what happens seldom, a serve, would else happen too seldom. 1: everywhere;
     changes: whether at play a pixel hardly ever changes its colour as play never showed it; see `changes.Changes`. For
     games in which things only vanish: it keeps bricks from coming back, and in Pong fewer points are made.
     """
@@ -41,15 +43,16 @@ class MaskGITConfig:
     reach: int = 8
     first: int = 3
     whole: float = 0.5
-    own_from: float = 0.6
+    own_from: float = 0.4
     own_share: float = 0.3
-    erased: float = 0.2
+    erased: float = 0.1
     action_noise: float = 0.01
     easy: int = 8
     passes: int = 24
     temperature: float = 0.8
     insist: float = 1.0
     least: float = 0.0
+    sure: float = 1.0
     imagined: float = 0.0
     games: bool = False
     familiar: bool = False
@@ -59,11 +62,9 @@ class MaskGITConfig:
         check_heads(self.width, self.heads)
         if self.reach < 2 or self.depth < 1 or min(self.easy, self.first, self.passes) < 1:
             raise ValueError(f"reach {self.reach} must be 2 or more; depth, easy, first and passes 1 or more")
-        for name in ("whole", "own_from", "own_share", "erased", "action_noise", "imagined"):
+        for name in ("whole", "own_from", "own_share", "erased", "action_noise", "imagined", "least", "sure"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], found {getattr(self, name)}")
-        if not 0 <= self.least <= 1:
-            raise ValueError(f"least must be in [0, 1], found {self.least}")
         if self.insist < 0:
             raise ValueError(f"insist must be 0 or more, found {self.insist}")
 
@@ -76,7 +77,7 @@ class MaskGITConfig:
             "base": {"width": 384, "heads": 8, "depth": 8, "reach": 16},
             "paper": {"width": 512, "heads": 8, "depth": 12, "reach": 16},
         }
-        return cls(games=True, imagined=0.1, familiar=True, changes=False, **dials[size])
+        return cls(games=True, imagined=0.15, familiar=True, changes=False, sure=0.8, **dials[size])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -291,8 +291,8 @@ class MaskGIT(nn.Module):
             logits = self.logits(x, before[masked], place, table).float()
             if self.changes is not None and not self.training:
                 logits = self.changes(logits, place, before[masked], None if begins is None else begins[row])
-            least = 0.0 if self.training else self.config.least
-            drawn, doubt = sample(logits, temperature, chance[:, step][masked], least=least)
+            least, sure = (0.0, 1.0) if self.training else (self.config.least, self.config.sure)
+            drawn, doubt = sample(logits, temperature, chance[:, step][masked], least=least, sure=sure)
             guessed, unsure = grid.masked_scatter(masked, drawn), entropy.masked_scatter(masked, doubt)
             fixed = masked & (surest(unsure, masked) if step < steps - 1 else masked)
             grid, entropy = torch.where(fixed, guessed, grid), torch.where(fixed, unsure, entropy)
