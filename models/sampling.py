@@ -9,8 +9,8 @@ UNSURE = 0.6
 """A place is unsure where no token is as likely as that."""
 
 SELDOM = 0.02
-"""At places that are drawn at temperature 1 because they are sure: what is less likely than that does not happen seldom,
-it is what the weights do not know."""
+"""At places that are drawn at temperature 1 because they are sure: what is less likely than that does not happen
+seldom, it is what the weights do not know."""
 
 
 def sample(
