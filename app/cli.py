@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "browse": ("app.commands.browse:browse", "look through a recorded data set, mark, export and delete episodes"),
     "train": ("app.commands.train:train", "learn a world from shards"),
     "evaluate": ("app.commands.evaluate:evaluate", "measure a world against held-out real play"),
+    "rebuild": ("app.commands.rebuild:rebuild", "what a tokenizer or an autoencoder leaves of real frames"),
     "bench": ("app.commands.bench:bench", "compare recipes on the same play, for the same time"),
     "make": ("app.commands.make:make", "collect, train and evaluate in one go"),
     "doctor": ("app.commands.doctor:doctor", "what this machine has, what is missing, how to get it"),

@@ -37,6 +37,8 @@ class Does(enum.Enum):
     TAKES = enum.auto()
     WHAT_IF = enum.auto()
     COMPARE = enum.auto()
+    SWAP = enum.auto()
+    SPLIT = enum.auto()
     PAINT = enum.auto()
     CALIBRATE = enum.auto()
     DIALS = enum.auto()
@@ -118,6 +120,8 @@ BINDINGS: tuple[Binding, ...] = (
     Binding(Does.TAKES, "choose among the takes that going back has made", (Key(pygame.K_t, "T"),)),
     Binding(Does.WHAT_IF, "hold: what if? one dream for each action; a number enters it", (Key(pygame.K_TAB, "Tab"),)),
     Binding(Does.COMPARE, "the real game beside the dream", (Key(pygame.K_v, "V"),)),
+    Binding(Does.SWAP, "another world of this game takes over, at the same state", (Key(pygame.K_x, "X"),)),
+    Binding(Does.SPLIT, "another world of this game beside this one", (Key(pygame.K_y, "Y"),)),
     Binding(Does.PAINT, "paint on the frame, then dream on from it", (Key(pygame.K_p, "P"),)),
     Binding(Does.CALIBRATE, "what each action was found to do", (Key(pygame.K_c, "C"),)),
     Binding(Does.DIALS, "sliders for the mouse", (Key(pygame.K_o, "O"),)),

@@ -160,14 +160,20 @@ class Session:
         state, frame = self.aside(lambda: self._first(window))
         self._open(self.steps if step is None else step, state, frame, origin, self.take if step is None else None)
 
-    def change_world(self, world: World, world_id: str) -> None:
-        """Go on from the last frames with other weights of the same kind. The takes of before are forgotten: they
-        cannot be dreamed again."""
+    def change_world(self, world: World, world_id: str, starts: Sequence[Tensor] | None = None) -> None:
+        """Go on from the last frames with other weights, under the same dials. The takes of before are forgotten: they
+        cannot be dreamed again. starts: those of a world of another kind, which brings dials of its own, too."""
         clip = self.recent(world.spec.context)
-        sampling = self.sampling
+        sampling = self.sampling if starts is None else None
+        if starts is not None:
+            self._starts, self.start = [checked_clip(each, world) for each in starts], 0
         self.world = _dialled(world, sampling) if sampling is not None and isinstance(world, Samples) else world
         self.world_id, self.takes = world_id, []
         self.begin(Origin(clip, "sync"), step=self.steps)
+
+    def join(self, other: Session) -> None:
+        """Go on from the last frames of another session of the same game."""
+        self.begin(Origin(other.recent(self.world.spec.context), "sync"))
 
     def reseed(self, seed: int) -> None:
         """Go on from the present frame with other luck."""

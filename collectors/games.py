@@ -47,7 +47,8 @@ class Game:
     of the cartridge; height, width: pixels of a stored frame; frame_skip: raw frames a step; fps: steps a second;
     object_names: things whose places are recorded; costly_names: others, whose places take long to tell;
     scripted: the name of the scripted player, or None where there is none; continuous: an action is a number in
-    [-1, 1] for each of `action_names` instead of the id of one.
+    [-1, 1] for each of `action_names` instead of the id of one; gray: frames have no colours, only their brightness in
+    three equal channels.
 
     Of Atari alone: crop: first and one-past-last raw row that is kept (of 210); downscale: "nearest" takes
     every second pixel, "area" averages; pooled: how many of the last raw frames are merged, the brighter pixel
@@ -71,6 +72,7 @@ class Game:
     scripted: str | None = None
     maker: str = "atari"
     continuous: bool = False
+    gray: bool = False
 
     @property
     def actions(self) -> Actions:
@@ -237,8 +239,9 @@ def game_named(name: str, size: Size | None = None, pooled: int | None = None, l
 
     labels: name also the things whose places take long to tell.
 
-    `procgen:coinrun` looks in one family only. Another size is reached by averaging areas. Raises ValueError naming
-    the nearest games when the name is unknown, when a side is not in [8, 512], and when there is nothing to pool.
+    `procgen:coinrun` looks in one family only; `coinrun-gray` is a game of Procgen without colours, at 84x84. Another
+    size is reached by averaging areas. Raises ValueError naming the nearest games when the name is unknown, when a side
+    is not in [8, 512], and when there is nothing to pool.
     """
     game = _row(name)
     if pooled is not None:
@@ -265,6 +268,9 @@ def _row(name: str) -> Game:
         raise ValueError(f"unknown family '{word}' in '{name}'; known: {', '.join(families())}")
     by_key = {_key(known): known for known in game_ids(family)}
     known = by_key.get(_key(rest))
+    if known is None and (plain := by_key.get(_key(rest).removesuffix("gray"))) in PROCGEN_GAMES:
+        row = GAMES[str(plain)]
+        return replace(row, id=f"{row.id}-gray", title=f"{row.title}, gray", height=84, width=84, gray=True)
     if known is None:
         near = [by_key[key] for key in difflib.get_close_matches(_key(rest), by_key, n=3, cutoff=0.5)]
         hint = f"did you mean {', '.join(near)}?" if near else "try pong, breakout or ms_pacman"

@@ -303,10 +303,13 @@ class ProcgenGame:
             self._console.close()
 
     def _look(self) -> Frame:
+        frame = self._console.frame.copy()
+        if self.game.gray:  # before the size is changed, as Procgen's wrappers do
+            frame = np.repeat(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
         if not self._sized:
-            return self._console.frame.copy()
+            return frame
         size = (self.game.width, self.game.height)
-        return np.asarray(cv2.resize(self._console.frame, size, interpolation=cv2.INTER_AREA), np.uint8)
+        return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 make = ProcgenGame

@@ -147,7 +147,7 @@ class Transport(nn.Module):
         y = self.down(x)
         for block in self.far:
             y = block(y)
-        x = self.late(x + F.interpolate(y, scale_factor=2.0))
+        x = self.late(x + F.interpolate(y, size=x.shape[-2:]))
         return Memory(x, torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1))
 
     def shifts(self, memory: Memory, codes: Tensor, moved: Tensor) -> Tensor:

@@ -13,11 +13,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from models.checkpoint import load_world, save_world
+from models.conv_autoencoder import ConvAutoencoder
 from models.displacement import displacements
+from models.dynamics.autoregressive import AutoregressiveFamily
 from models.dynamics.genie import GenieFamily
+from models.dynamics.latent_flow import LatentFlowFamily
+from models.dynamics.latent_predictor import LatentPredictorFamily
 from models.dynamics.maskgit import MaskGITFamily
+from models.dynamics.one_pass import OnePassFamily
+from models.dynamics.pixel_film import PixelFiLMFamily
+from models.dynamics.regression import RegressionFamily
 from models.dynamics.warp import WarpFamily
-from models.registry import FAMILIES, family
+from models.patch_actions import PatchActionConfig
+from models.registry import ALIASES, FAMILIES, alone, family
 from models.world import (
     InfersActions,
     Reconstructs,
@@ -36,11 +44,13 @@ SPEC = replace(block_play.SPEC, context=3, actions=("STAY", "LEFT", "RIGHT"))
 @dataclass(frozen=True)
 class Tiny:
     """config: a config that trains in seconds; losses: every part's losses, (name, module, loss), in all of its
-    phases; learn: train what follows the actions, with the true ones, on block play."""
+    phases; learn: train what follows the actions, with the true ones, on block play; lossy: what is encoded does not
+    come out of the decoder to the last shade."""
 
     config: Callable[[], Any]
     losses: Callable[[Any, Window], Iterator[tuple[str, nn.Module, Tensor]]]
     learn: Callable[[Any], None]
+    lossy: bool = False
 
 
 def _maskgit() -> MaskGITFamily:
@@ -128,9 +138,96 @@ def _warp_learn(world: Any) -> None:
         adam.step()
 
 
+def _like_maskgit(kind: Any) -> Any:
+    tiny = _maskgit()
+    base = kind.sized("tiny")
+    dynamics = replace(base.dynamics, first=1)
+    return replace(base, tokenizer=tiny.tokenizer, latent_actions=tiny.latent_actions, dynamics=dynamics)
+
+
+def _regression() -> RegressionFamily:
+    tiny, tokens = RegressionFamily.sized("tiny"), _maskgit()
+    return replace(tiny, tokenizer=tokens.tokenizer, latent_actions=tokens.latent_actions)
+
+
+def _eyes() -> PatchActionConfig:
+    tiny = PatchActionConfig.sized("tiny")
+    eyes = replace(tiny.eyes, patch=block_play.PATCH, codes=64)
+    return replace(tiny, eyes=eyes, model=replace(tiny.model, codes=3))
+
+
+def _predictor() -> LatentPredictorFamily:
+    return replace(LatentPredictorFamily.sized("tiny"), latent_actions=_eyes())
+
+
+def _flow() -> LatentFlowFamily:
+    return replace(LatentFlowFamily.sized("tiny"), latent_actions=_eyes())
+
+
+def _pixel_film() -> PixelFiLMFamily:
+    return replace(PixelFiLMFamily.sized("tiny"), latent_actions=_eyes())
+
+
+def _latent_losses(world: Any, window: Window) -> Iterator[tuple[str, nn.Module, Tensor]]:
+    window, _ = block_play.play(4, 8, seed=3)
+    if isinstance(world.tokenizer, ConvAutoencoder):
+        yield "tokenizer", world.tokenizer, world.tokenizer.loss(window)[0]
+        world.tokenizer.measure(iter(window.frames))
+    lam = world.latent_actions
+    lam.eyes.fit(iter(window.frames))
+    lam.open_eyes()
+    world.link()
+    tokens = lam.eyes.encode(window.frames)
+    for progress in (0.0, 0.0, 0.0, 0.0, 0.5, 1.0):
+        yield "latent actions", lam.model, lam.loss(window.frames, tokens, progress)[0]
+    length = world.config.least_lengths()["dynamics"]
+    latents = world.tokenizer.encode(window.frames).detach()
+    for progress in (0.0, 0.0, 0.0, 1.0, 1.0, 1.0):
+        known, actions = latents[:, :length], window.actions[:, : length - 1]
+        yield "dynamics", world.dynamics, world.dynamics.loss(known, actions, progress)[0]
+
+
+def _latent_learn(world: Any, steps: int = 400) -> None:
+    window, _ = block_play.play(64, 10, seed=1)
+    if isinstance(world.tokenizer, ConvAutoencoder):
+        _descend(world.tokenizer, lambda rows: world.tokenizer.loss(Window(window.frames[rows, :2]))[0], steps)
+        world.tokenizer.measure(iter(window.frames))
+    world.latent_actions.eyes.fit(iter(window.frames))
+    world.latent_actions.open_eyes()
+    world.link()
+    with torch.no_grad():
+        latents = world.tokenizer.encode(window.frames)
+    length = world.config.least_lengths()["dynamics"]
+
+    def loss(rows: Tensor) -> Tensor:
+        first = int(torch.randint(0, 10 - length + 1, ()))
+        actions = window.actions[rows, first : first + length - 1]
+        return world.dynamics.loss(latents[rows, first : first + length], actions, 0.0)[0]
+
+    _descend(world.dynamics, loss, steps)
+
+
+def _descend(module: nn.Module, loss: Callable[[Tensor], Tensor], steps: int) -> None:
+    adam = torch.optim.Adam(module.parameters(), lr=5e-3)
+    for step in range(steps):
+        for group in adam.param_groups:
+            group["lr"] = 5e-3 * min(1.0, 2 * (1 - step / steps))
+        adam.zero_grad()
+        loss(torch.randint(0, 64, (16,))).backward()
+        adam.step()
+
+
 TINY = {
+    "autoregressive": Tiny(
+        config=partial(_like_maskgit, AutoregressiveFamily), losses=_tokens_losses, learn=_tokens_learn
+    ),
     "genie": Tiny(config=_genie, losses=_tokens_losses, learn=partial(_tokens_learn, steps=600)),
+    "latent_flow": Tiny(config=_flow, losses=_latent_losses, learn=_latent_learn, lossy=True),
+    "latent_predictor": Tiny(config=_predictor, losses=_latent_losses, learn=_latent_learn, lossy=True),
     "maskgit": Tiny(config=_maskgit, losses=_tokens_losses, learn=_tokens_learn),
+    "one_pass": Tiny(config=partial(_like_maskgit, OnePassFamily), losses=_tokens_losses, learn=_tokens_learn),
+    "pixel_film": Tiny(config=_pixel_film, losses=_latent_losses, learn=partial(_latent_learn, steps=800)),
+    "regression": Tiny(config=_regression, losses=_tokens_losses, learn=_tokens_learn),
     "warp": Tiny(config=_warp, losses=_warp_losses, learn=_warp_learn),
 }
 EVERY = pytest.mark.parametrize("name", sorted(FAMILIES))
@@ -139,8 +236,12 @@ EVERY = pytest.mark.parametrize("name", sorted(FAMILIES))
 def test_every_family_is_here() -> None:
     assert set(TINY) == set(FAMILIES)
     assert all(type(tiny.config()) is FAMILIES[name] for name, tiny in TINY.items())
-    with pytest.raises(ValueError, match=f"unsupported family 'magic'; supported: {', '.join(sorted(FAMILIES))}"):
+    known = ", ".join(sorted({*FAMILIES, *ALIASES}))
+    with pytest.raises(ValueError, match=f"unsupported family 'magic'; supported: {known}"):
         family("magic")
+    assert family("pixel_world_model") is FAMILIES["pixel_film"]
+    assert family("latent_ae") is FAMILIES["latent_predictor"]
+    assert [name for name in (*FAMILIES, *ALIASES) if alone(name)] == ["latent_ae"]
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +261,15 @@ def worlds() -> dict[str, Any]:
 
 def start(batch: int = 3, length: int = 5) -> Window:
     return block_play.play(batch, length, seed=42)[0]
+
+
+def shows(frames: Tensor, truth: Tensor, name: str) -> bool:
+    """Whether frames are the true ones; of a lossy family, whether they are hardly off and have its things in place."""
+    if not TINY[name].lossy:
+        return torch.equal(frames, truth)
+    flat = [each.reshape(-1, *each.shape[-3:]) for each in (frames, truth)]
+    there = [[block_play.player_column(frame) for frame in each] for each in flat]
+    return there[0] == there[1] and bool((flat[0].int() - flat[1].int()).abs().float().mean() < 4)
 
 
 def greedy(world: Any) -> Any:
@@ -208,7 +318,7 @@ def test_it_is_a_world(worlds, name: str) -> None:
 def test_reset_shows_the_last_frame(worlds, name: str) -> None:
     """Of play like that it was trained on, so that nothing is lost in its tokens."""
     window = start()
-    assert torch.equal(worlds[name].render(worlds[name].reset(window)), window.frames[:, -1])
+    assert shows(worlds[name].render(worlds[name].reset(window)), window.frames[:, -1], name)
 
 
 @EVERY
@@ -366,7 +476,7 @@ def test_a_window_without_actions_will_do(worlds, name: str) -> None:
         pytest.skip("it cannot read actions off frames")
     window = start()
     state = worlds[name].reset(Window(window.frames))
-    assert torch.equal(worlds[name].render(state), window.frames[:, -1])
+    assert shows(worlds[name].render(state), window.frames[:, -1], name)
     read = worlds[name].reset(Window(window.frames, worlds[name].infer_actions(window.frames)))
     assert all(torch.equal(value, read[key]) for key, value in state.items())
 
@@ -410,7 +520,7 @@ def test_reconstruction_keeps_what_was_seen_in_training(worlds, name: str) -> No
     if not isinstance(worlds[name], Reconstructs):
         pytest.skip("it has no tokenizer")
     frames = start().frames
-    assert torch.equal(worlds[name].reconstruct(frames), frames)
+    assert shows(worlds[name].reconstruct(frames), frames, name)
 
 
 @EVERY

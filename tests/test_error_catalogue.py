@@ -170,7 +170,10 @@ def test_play_of_two_games_is_not_mixed(data, tmp_path, capsys):
     other, run = shards.make_dataset(tmp_path / "other")[0], tmp_path / "run"
     shards.edit(other, game="skipping")
     text = refused(capsys, "train", "lam", "--data", data, "--data", other, "--run", run)
-    assert text == f"{other} holds 'skipping', {data} holds 'counting'; a world is of one game"
+    assert (
+        text
+        == f"{other} holds 'skipping', {data} holds 'counting'; a world is of one game; --mix lets one learn several"
+    )
     assert not run.exists()
 
 

@@ -153,7 +153,7 @@ def test_data_sets_that_do_not_belong_together(tmp_path: Path) -> None:
         open_datasets((folder,), "pong")
     other = make_dataset(tmp_path / "other")[0]
     edit(other, game="skipping")
-    message = r"other holds 'skipping', .*data holds 'counting'; a world is of one game"
+    message = r"other holds 'skipping', .*data holds 'counting'; a world is of one game; --mix lets one learn several"
     with pytest.raises(ValueError, match=message):
         open_datasets((folder, other))
     with pytest.raises(FileNotFoundError, match=r"no manifest.json in .*nowhere"):

@@ -109,9 +109,26 @@ def main(out: Path) -> None:
             tour.key(code, hold=45)
         tour.shoot("compare")
         tour.key(pygame.K_ESCAPE)
+        two_worlds(tour)
         tour.live.close()
         menu(out, Path(folder))
         browser(out, Path(folder))
+
+
+def two_worlds(tour: Tour) -> None:
+    """Another world of the game beside this one, and in its place; where there is another one."""
+    from app.relatives import relatives
+
+    if len(relatives(tour.live.session.world.spec)) < 2:
+        return
+    tour.key(pygame.K_y)
+    for code in (pygame.K_UP, pygame.K_DOWN) * 3:
+        tour.key(code, hold=30)
+    tour.shoot("split")
+    tour.key(pygame.K_ESCAPE)
+    tour.key(pygame.K_x)
+    tour.dream(20)
+    tour.shoot("swapped")
 
 
 def paint(tour: Tour) -> None:

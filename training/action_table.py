@@ -85,15 +85,18 @@ def infer_codes(
     return codes
 
 
-def tracks(world: InfersActions, dataset: Play, probe: Probe | None, *, history: int = 3) -> Iterator[Track]:
-    """Every episode of a data set with its inferred codes; one episode is in memory at a time.
+def tracks(world: InfersActions | World, dataset: Play, probe: Probe | None, *, history: int = 3) -> Iterator[Track]:
+    """Every episode of a data set with its inferred codes, or for a world under the game's own actions with these; one
+    episode is in memory at a time.
 
     Objects come from the data set, else from the probe, else there are none.
     """
     for number, reference in enumerate(dataset.episodes):
         episode = dataset.read(reference)
         objects, names = objects_of(episode, dataset, probe)
-        codes = infer_codes(world, episode.frames, history=history)
+        codes = episode.actions.astype(np.int64)
+        if isinstance(world, InfersActions):
+            codes = infer_codes(world, episode.frames, history=history)
         yield Track(codes=codes, actions=episode.actions, objects=objects, names=names, episode=number)
 
 
@@ -141,7 +144,7 @@ def directions(track: Track, probe: Probe | None, axis: int = 0) -> tuple[NDArra
 
 
 def measure_action_table(
-    world: InfersActions,
+    world: InfersActions | World,
     play: Play | Windows,
     lags: Sequence[int] = (0, 1, 2, 3),
     probe: Probe | None = None,
@@ -149,7 +152,8 @@ def measure_action_table(
     codes: int | None = None,
     history: int = 3,
 ) -> ActionTable:
-    """Run the LAM over every episode and tabulate what its codes go with.
+    """Run the LAM over every episode and tabulate what its codes go with. Of a world under the game's own actions, what
+    these go with.
 
     play: a data set, a part of one, or the windows that a world is trained on. probe: the game's own
     if None. codes: how many there are; as many as the world publishes if None. history: frames of

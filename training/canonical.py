@@ -50,7 +50,11 @@ class Lpips(nn.Module):
     @torch.inference_mode()
     def forward(self, truth: Tensor, guess: Tensor) -> Tensor:
         """uint8 [B, 3, H, W] twice, 32 pixels or more a side → float [B]."""
-        x = torch.cat([truth, guess]).float() / 127.5 - 1
+        return self.between(truth.float() / 255, guess.float() / 255)
+
+    def between(self, truth: Tensor, guess: Tensor) -> Tensor:
+        """The same of float frames in [0, 1], with a gradient."""
+        x = 2 * torch.cat([truth, guess]) - 1
         x = (x - x.new_tensor([-0.030, -0.088, -0.188])[:, None, None]) / x.new_tensor([0.458, 0.448, 0.450])[
             :, None, None
         ]
@@ -58,7 +62,7 @@ class Lpips(nn.Module):
         for index, (layer, head) in enumerate(zip(self.see, self.weigh, strict=True)):
             x = F.relu(layer(F.max_pool2d(x, 3, 2) if index in (1, 2) else x))
             one, two = (x / (x.square().sum(dim=1, keepdim=True).sqrt() + 1e-10)).chunk(2)
-            total += head((one - two).square()).mean(dim=(1, 2, 3))
+            total = total + head((one - two).square()).mean(dim=(1, 2, 3))
         return total
 
 

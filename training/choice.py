@@ -71,7 +71,8 @@ def with_fitting_patch(experiment: Experiment, windows: Windows) -> Experiment:
     family = experiment.family
     if getattr(family.tokenizer, "kind", None) != "patch":
         return experiment
-    tokenizer: Any = replace(family.tokenizer, patch=fitting_patch(windows))
+    known: Any = family.tokenizer
+    tokenizer: Any = replace(known, patch=fitting_patch(windows))
     return replace(experiment, family=replace(family, tokenizer=tokenizer))
 
 

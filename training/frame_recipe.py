@@ -1,4 +1,4 @@
-"""How the parts of a world of moving pictures are trained: an autoencoder fitted, then LAM and dynamics on frames."""
+"""How the parts of a world of moving pictures are trained: an autoencoder fitted, then dynamics on frames."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from models.dynamics.warp import Warp, WarpWorld
-from models.motion_actions import MotionActionModel
+from training.action_recipe import train_actions
 from training.loop import Part
 from training.pipeline import Pipeline
-from training.previews import dream_sheet, motion_sheet, reconstruction_sheet
+from training.previews import dream_sheet, reconstruction_sheet
 from training.token_cache import FINE, read_motion
 
 APART = 10
 """One frame in so many is looked at by the autoencoder; those between are much the same."""
 
-MISSED = 2048
-"""Transitions whose displacement, as far as it was not expected, decides where the codes begin."""
+train_lam = train_actions
 
 
 def train_tokenizer(pipeline: Pipeline) -> None:
@@ -33,25 +32,6 @@ def train_tokenizer(pipeline: Pipeline) -> None:
     pipeline.run.report("tokenizer", 1, values)
     pipeline.say(f"tokenizer: {tokenizer.config.latent} numbers a patch keep {values['kept']:.3%} of what varies")
     pipeline.run.preview("tokenizer-000001", reconstruction_sheet(tokenizer, pipeline.data.held_out))
-
-
-def train_lam(pipeline: Pipeline) -> None:
-    """Train the LAM on frames."""
-    lam, config = _world(pipeline).latent_actions, pipeline.experiment.lam
-    windows = pipeline.data.train.played_by(pipeline.experiment.lam_behaviours)
-    draw = pipeline.drawing(windows, config)
-
-    def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
-        if progress >= lam.config.free_share and not bool(lam.spread_out):
-            lam.spread(windows.read(draw(rng, MISSED, config.length), config.length).frames.to(pipeline.device))
-        window = windows.read(draw(rng, config.batch, config.length), config.length)
-        return lam.loss(window.frames.to(pipeline.device), progress)
-
-    def preview(module: nn.Module) -> Tensor:
-        assert isinstance(module, MotionActionModel)
-        return motion_sheet(module, pipeline.data.held_out)
-
-    pipeline.fit(Part("lam", lam, loss, preview, lam.config.codes), config)
 
 
 def train_dynamics(pipeline: Pipeline) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
@@ -17,7 +18,12 @@ HIDDEN = ("blocks.", "trunk.", "fill.")
 class OptimConfig:
     """lr: peak learning rate; warmup: steps; decay: share of the run, at its end, in which lr falls to
     `floor` times the peak (warm-up, stable, decay); muon: Muon for the matrices of the blocks, AdamW for
-    the rest; average: decay of the averaged weights that are kept."""
+    the rest; average: decay of the averaged weights that are kept.
+
+    schedule: "stable", as said, or "onecycle" (arXiv 1708.07120): along half a cosine from a share `begin` of the peak
+    up to it in a share `rise` of the run, and along another one down to a share `end`; warmup and decay say nothing
+    then.
+    """
 
     lr: float = 2e-3
     warmup: int = 50
@@ -27,14 +33,27 @@ class OptimConfig:
     clip: float = 1.0
     muon: bool = True
     average: float = 0.998
+    schedule: Literal["stable", "onecycle"] = "stable"
+    rise: float = 0.3
+    begin: float = 0.04
+    end: float = 4e-6
 
     def __post_init__(self) -> None:
         if self.lr <= 0 or not 0 <= self.decay <= 1 or not 0 <= self.average < 1:
             found = f"lr {self.lr} must be positive, decay {self.decay} in [0, 1], average {self.average} in [0, 1)"
             raise ValueError(found)
+        if self.schedule not in ("stable", "onecycle") or not 0 < self.rise < 1:
+            found = f"schedule must be stable or onecycle, found {self.schedule!r}"
+            raise ValueError(f"{found}; rise must be in (0, 1), found {self.rise}")
 
     def rate(self, step: int, steps: int) -> float:
         """Learning rate as a share of the peak, at `step` of `steps`."""
+        if self.schedule == "onecycle":
+            share = min(1.0, step / max(1, steps))
+            up = share < self.rise
+            part = share / self.rise if up else (share - self.rise) / (1 - self.rise)
+            low, bend = (self.begin if up else self.end), 0.5 - 0.5 * math.cos(math.pi * part)
+            return low + (1 - low) * (bend if up else 1 - bend)
         rise = min(1.0, (step + 1) / max(1, self.warmup))
         left = (steps - step) / max(1.0, self.decay * steps)
         fall = self.floor + (1 - self.floor) * min(1.0, left)

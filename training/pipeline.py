@@ -15,8 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.checkpoint import save_world
+from models.dynamics.pixel_film import PixelFiLMFamily
 from models.dynamics.warp import WarpFamily
-from models.tokenizer import PatchTokenizer
+from models.given_actions import RealActions
+from models.motion_actions import HISTORY, MotionActionConfig
+from models.objectives import Look
+from models.patch_actions import PatchActionModel
+from models.tokenizer import PatchTokenizer, TokenizerConfig
 from models.world import WorldSpec
 from training.action_table import measure_action_table
 from training.augment import check_augment
@@ -48,9 +53,12 @@ class Recipe(Protocol):
 
 def recipe_for(experiment: Experiment) -> Recipe:
     """The recipe of an experiment's family."""
-    from training import frame_recipe, token_recipe  # which build on this module
+    from training import frame_recipe, latent_recipe, token_recipe  # which build on this module
 
-    return cast(Recipe, frame_recipe if isinstance(experiment.family, WarpFamily) else token_recipe)
+    if isinstance(experiment.family, WarpFamily):
+        return cast(Recipe, frame_recipe)
+    tokens = isinstance(experiment.family.tokenizer, TokenizerConfig)
+    return cast(Recipe, token_recipe if tokens else latent_recipe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +80,23 @@ def check(experiment: Experiment, data: Data, until: str = "dynamics") -> None:
         raise ValueError(f"seed must be 0 or more, found {experiment.seed}")
     if experiment.weights:
         check_weights(experiment.weights, len(data.train.datasets))
-    tokenizer = experiment.family.tokenizer.build(data.spec())
+    tokenizer = experiment.family.tokenizer.build(spec_of(experiment, data))
     check_augment(experiment.augment, data.train.datasets, trained=not tokenizer.fits)
+    actions = experiment.family.latent_actions
+    real = isinstance(actions, RealActions)
     least = {"tokenizer": 1, **experiment.family.least_lengths()}
+    exact = {"dynamics"} if isinstance(experiment.family, WarpFamily | PixelFiLMFamily) else set()
+    if isinstance(actions, MotionActionConfig):
+        least["lam"], exact = HISTORY + 1, {*exact, "lam"}
     for name in PARTS[: PARTS.index(until) + 1]:
         length = getattr(experiment, name).length
-        if name == "tokenizer" and tokenizer.fits:
+        if (name == "tokenizer" and tokenizer.fits) or (name == "lam" and real):
             continue
         if length < least[name]:
             raise ValueError(f"windows of {length} frames are too short; use --set {name}.length={least[name]} or more")
         if getattr(experiment, name).balance == "codes" and name != "dynamics":
             raise ValueError(f"{name}.balance=codes: there are no codes before they are learned; use motion or actions")
-        if isinstance(experiment.family, WarpFamily) and length != least[name]:
+        if name in exact and length != least[name]:
             raise ValueError(f"windows of {length} frames do not fit; use --set {name}.length={least[name]}")
         windows = data.train.played_by(experiment.lam_behaviours) if name == "lam" else data.train
         if getattr(experiment, name).balance == "actions":
@@ -91,12 +104,24 @@ def check(experiment: Experiment, data: Data, until: str = "dynamics") -> None:
         windows.draw(np.random.default_rng(0), 1, length)
 
 
+def spec_of(experiment: Experiment, data: Data) -> WorldSpec:
+    """The spec of a world to be trained; where actions are real it names them. Raises ValueError where games of a
+    mixture have other ones."""
+    if not isinstance(experiment.family.latent_actions, RealActions):
+        return data.spec()
+    names, *others = (dataset.manifest.action_names for dataset in data.train.datasets)
+    if unlike := [found for found in others if found != names]:
+        found = f"{', '.join(names)} and {', '.join(unlike[0])}"
+        raise ValueError(f"the games have different actions, {found}; --mix them under --actions latent")
+    return replace(data.spec(), actions=names)
+
+
 class Pipeline:
     """One run. `say` gets a line at the beginning and end of every part.
 
     begin: a world of the same family whose tokenizer and latent actions are kept and whose dynamics go on
-    learning; only_count: its weights stay as they are, and only what is counted in the data is new.
-    Raises ValueError where it does not fit the experiment or the data.
+    learning; only_count: its weights stay as they are, and only what is counted in the data is new; look: how
+    differently two frames look, for dynamics that learn from it. Raises ValueError where something does not fit.
     """
 
     def __init__(
@@ -110,12 +135,14 @@ class Pipeline:
         say: Say = lambda line: None,
         begin: Learned | None = None,
         only_count: bool = False,
+        look: Look | None = None,
     ) -> None:
+        self.look = look
         self.experiment, self.run, self.device = experiment, run, device
         self.data = Data(weighted(data.train, experiment.weights), data.held_out)
         self.autocast, self.compiled, self.say = autocast, compiled, say
         torch.manual_seed(experiment.seed)
-        self.world: Learned = experiment.family.build(data.spec()).to(device)
+        self.world: Learned = experiment.family.build(spec_of(experiment, data)).to(device)
         self.begins, self.only_count = begin is not None, only_count
         if begin is not None:
             _take_over(begin, self.world)
@@ -138,13 +165,14 @@ class Pipeline:
                         self.run.add_minutes(name, (time.monotonic() - begin) / 60)
                 self.run.save_part(name, self._module(name))
                 self.say(f"{name}: {self.run.minutes().get(name, 0.0):.1f} minutes")
-            if name == "tokenizer":
+            if name in ("tokenizer", "lam"):
                 self.world.link()
 
     def finish(self, folder: Path, extra: dict[str, Any]) -> Path:
         """Measure what the codes do, choose start clips, and write the world."""
         self.world.eval()
-        table = measure_action_table(self.world, self.data.train.real().some(MOST_TABLED))
+        play = self.data.train.of_game(self.world.spec.game).real().some(MOST_TABLED)
+        table = measure_action_table(self.world, play)
         world = self.world.with_spec(named(self.world.spec, table))
         facts = facts_of(self.experiment, self.data, self.run.minutes(), extra)
         starts = start_clips(self.data.held_out, world.spec.context)
@@ -158,6 +186,9 @@ class Pipeline:
     def _read_back(self, name: str) -> None:
         if name == "tokenizer" and isinstance(self.world.tokenizer, PatchTokenizer):
             self.world.tokenizer.make_room(len(self.run.read_part(name).get("book.patches", ())))
+        lam = self.world.latent_actions
+        if name == "lam" and isinstance(lam, PatchActionModel):
+            lam.make_room(len(self.run.read_part(name).get("eyes.book.patches", ())))
         self.run.load_part(name, self._module(name))
         self._module(name).eval()
 

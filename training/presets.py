@@ -6,11 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from models.dynamics.autoregressive import AutoregressiveFamily
 from models.dynamics.config import MaskGITConfig, WarpConfig
 from models.dynamics.genie import GenieFamily
+from models.dynamics.latent_flow import LatentFlowFamily
+from models.dynamics.latent_predictor import LatentPredictorFamily
 from models.dynamics.maskgit import MaskGITFamily
+from models.dynamics.one_pass import OnePassFamily
+from models.dynamics.pixel_film import PixelFiLMFamily
+from models.dynamics.regression import RegressionFamily
 from models.dynamics.warp import WarpFamily
 from models.latent_actions import LatentActionConfig
+from models.motion_actions import HISTORY, MotionActionConfig
+from models.pixel_actions import PixelActionConfig
 from models.tokenizer import Size, TokenizerConfig
 from training.augment import AugmentConfig
 from training.loop import LoopConfig
@@ -20,7 +28,17 @@ PATCHES = range(16, 3, -1)
 ENOUGH = 30.0
 """Minutes of training from which on it pays less to learn codes."""
 
-Family = MaskGITFamily | WarpFamily | GenieFamily
+Family = (
+    MaskGITFamily
+    | AutoregressiveFamily
+    | OnePassFamily
+    | WarpFamily
+    | GenieFamily
+    | RegressionFamily
+    | PixelFiLMFamily
+    | LatentPredictorFamily
+    | LatentFlowFamily
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,11 +143,16 @@ def further(game: str, family: Family) -> Experiment:
     learning rate that only falls."""
     lam = LoopConfig()  # which is not trained
     if isinstance(family, WarpFamily):
-        batch, length, lam = 32, _span(family.dynamics), LoopConfig(length=family.least_lengths()["lam"])
-    else:
+        batch, length = 32, _span(family.dynamics)
+    elif isinstance(family.tokenizer, TokenizerConfig):
         batch, length = 16, 16
+    else:
+        batch, length = 32, family.least_lengths()["dynamics"]
+        length += 0 if isinstance(family, PixelFiLMFamily) else family.dynamics.ahead - 1
+    if isinstance(family.latent_actions, MotionActionConfig):
+        lam = LoopConfig(length=HISTORY + 1)
     dynamics: Any = family.dynamics
-    if not isinstance(family, GenieFamily):  # which sees no faults at all
+    if hasattr(dynamics, "own_from"):  # the others see no faults at all
         dynamics = replace(dynamics, own_from=0.0)
     return Experiment(
         game=game,
@@ -163,18 +186,19 @@ def tinyworlds(game: str, height: int, width: int, size: Size = "small") -> Expe
     family = replace(
         family,
         tokenizer=replace(family.tokenizer, kind="fsq", levels=(4, 4, 4, 4, 4)),
-        latent_actions=replace(family.latent_actions, kind="signs"),
+        latent_actions=replace(PixelActionConfig.sized(size), kind="signs"),
         dynamics=replace(family.dynamics, temperature=1.0),
     )
     return _genie(game, height, width, size, family)
 
 
 def _genie(game: str, height: int, width: int, size: Size, family: GenieFamily) -> Experiment:
-    patch = best_patch(height, width)
+    patch, lam = best_patch(height, width), family.latent_actions
+    assert isinstance(lam, PixelActionConfig), "a preset with a LAM on pixels"
     family = replace(
         family,
         tokenizer=replace(family.tokenizer, patch=patch),
-        latent_actions=replace(family.latent_actions, patch=patch),
+        latent_actions=replace(lam, patch=patch),
     )
     shares = (0.35, 0.2, 0.45)
     if size == "tiny":

@@ -8,8 +8,10 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from models.autoencoder import PatchAutoencoder
+from models.conv_autoencoder import ConvAutoencoder
 from models.displacement import displacement
 from models.frames import to_float, to_uint8
+from models.given_actions import actions_between
 from models.latent_actions import LatentActionModel
 from models.motion_actions import HISTORY, MotionActionModel
 from models.pixel_actions import PixelActionModel
@@ -34,7 +36,7 @@ def held_out_window(windows: Windows, length: int, batch: int = 3, seed: int = 1
 @torch.inference_mode()
 def reconstruction_sheet(tokenizer: nn.Module, windows: Windows) -> Tensor:
     """Rows in pairs: real frames and what the tokenizer makes of them."""
-    assert isinstance(tokenizer, Tokenizer | PatchAutoencoder)
+    assert isinstance(tokenizer, Tokenizer | PatchAutoencoder | ConvAutoencoder)
     frames = held_out_window(windows, 8).frames
     rebuilt = tokenizer.reconstruct(frames)
     return sheet(torch.stack([frames, rebuilt], dim=1).flatten(0, 1))
@@ -80,7 +82,7 @@ def dream_sheet(world: Learned, dynamics: nn.Module, windows: Windows, frames: i
     dreamer = with_dynamics(world, dynamics)
     context = world.spec.context
     window = held_out_window(windows, context + frames)
-    codes = world.infer_actions(window.frames)
+    codes = actions_between(window if not hasattr(world, "infer_actions") else Window(window.frames), world)
     generator = torch.Generator().manual_seed(0)
     state = dreamer.reset(Window(window.frames[:, :context], codes[:, : context - 1]))
     dreamed = []

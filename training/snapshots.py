@@ -48,7 +48,6 @@ class Learned(World, Protocol):
     def state_dict(self) -> dict[str, Tensor]: ...  # noqa: D102
     def load_state_dict(self, weights: dict[str, Tensor]) -> Any: ...  # noqa: D102
     def eval(self) -> Any: ...  # noqa: D102
-    def infer_actions(self, frames: Tensor) -> Tensor: ...  # noqa: D102
 
 
 class Snapshots:
@@ -104,7 +103,9 @@ def with_dynamics(world: Learned, dynamics: nn.Module) -> Learned:
 
 
 def named(spec: WorldSpec, table: ActionTable) -> WorldSpec:
-    """A spec whose actions are called by what they do."""
+    """A spec with its table, whose codes are called by what they do; the game's own actions keep their names."""
+    if not all(name.startswith("latent") for name in spec.actions):
+        return replace(spec, table=table)
     names = tuple(f"latent {code} · {label}" for code, label in enumerate(table.labels))
     return replace(spec, table=table, actions=names)
 
@@ -113,7 +114,9 @@ def provisional_table(cache: TokenCache, codes: int) -> ActionTable:
     """What the codes do, from the first episodes of real play, whose codes were read for the dynamics anyway."""
     assert cache.codes is not None, "the codes are read before the dynamics train"
     episodes = cache.windows.episodes
-    chosen = [index for index, (_, ref) in enumerate(episodes) if ref.source == "real"] or list(range(len(episodes)))
+    game = episodes[0][0].manifest.game  # of a mixture the first one
+    own = [index for index, (dataset, _) in enumerate(episodes) if dataset.manifest.game == game]
+    chosen = [index for index in own if episodes[index][1].source == "real"] or own
     plays, left = list[Track](), MOST_FRAMES
     for index in chosen:
         dataset, ref = episodes[index]

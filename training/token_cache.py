@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from models.displacement import displacements
 from models.dynamics.changes import Counted, count_changes
-from models.latent_actions import LatentActionModel
-from models.motion_actions import MotionActionModel
+from models.given_actions import GivenActions
+from models.motion_actions import HISTORY, MotionActionModel
 from models.tokenizer import Tokenizer
 from training.runs import write_bytes
 from training.windows import Windows
@@ -72,6 +73,9 @@ class TokenCache:
         lengths = self.windows.lengths
         over, following = self.ended[lengths[self.ended] >= length], np.flatnonzero(lengths >= length)
         ending, beginning = rng.choice(over, count), rng.choice(following, count)
+        if len(set(self.games)) > 1:  # after the end of a game the same game begins
+            same = [following[self.games[following] == self.games[end]] for end in ending]
+            beginning = np.array([rng.choice(own) for own in same])
         kept = rng.integers(1, length, (count, 1))  # frames of the game that ends
         at = np.arange(length)[None]
         last = (self.firsts + lengths)[ending][:, None]
@@ -95,6 +99,11 @@ class TokenCache:
         return bool((self.windows.lengths[self.ended] >= length).any())
 
     @functools.cached_property
+    def games(self) -> NDArray[np.str_]:
+        """str [E]: the game of each episode."""
+        return np.array([dataset.manifest.game for dataset, _ in self.windows.episodes])
+
+    @functools.cached_property
     def ended(self) -> NDArray[np.int64]:
         """int64 [E]: the episodes at whose end the game was over."""
         return self.windows.over()
@@ -115,29 +124,49 @@ def tokenize(windows: Windows, tokenizer: Tokenizer, folder: Path, device: str =
     return TokenCache(windows, np.load(path, mmap_mode="r"))
 
 
-def read_codes(cache: TokenCache, lam: LatentActionModel, folder: Path, device: str = "cpu") -> TokenCache:
-    """The same cache with the LAM's code of every transition."""
-    path = folder / f"codes-{fingerprint(lam, cache.windows)}.npy"
+def codes_of(windows: Windows, lam: Any, folder: Path, device: str = "cpu") -> NDArray[np.int64]:
+    """The action of every transition, int64 [frames], -1 at the last frame of an episode: as the LAM reads them, from
+    the cache folder when they are there already, or as they were recorded where actions are real."""
+    if isinstance(lam, GivenActions):
+        return np.concatenate([np.append(taken, -1).astype(np.int64) for taken in windows.column("actions")])
+    path = folder / f"codes-{fingerprint(lam, windows)}.npy"
     if not path.is_file():
         lam.eval()
-        (codes,) = of_transitions(cache.windows, lambda clip: (lam.infer(clip),), 1, device)
+        past = HISTORY if isinstance(lam, MotionActionModel) else 1
+        (codes,) = of_transitions(windows, lambda clip: (lam.infer(clip),), past, device)
         save_array(path, np.concatenate([np.append(found, -1) for found in codes]))
-    return TokenCache(cache.windows, cache.tokens, np.load(path, mmap_mode="r"))
+    found: NDArray[np.int64] = np.load(path, mmap_mode="r")
+    return found
 
 
-def read_motion(windows: Windows, lam: MotionActionModel, folder: Path, device: str = "cpu") -> TokenCache:
+def read_codes(cache: TokenCache, lam: Any, folder: Path, device: str = "cpu") -> TokenCache:
+    """The same cache with the action of every transition; see `codes_of`."""
+    return TokenCache(cache.windows, cache.tokens, codes_of(cache.windows, lam, folder, device))
+
+
+def read_motion(windows: Windows, lam: Any, folder: Path, device: str = "cpu") -> TokenCache:
     """Instead of tokens how far the picture moves from each frame to the next, int32 [frames, 2] in steps of 1 / FINE
-    pixels, and the LAM's codes."""
+    pixels, and the action of every transition."""
+    if isinstance(lam, GivenActions):
+        path = folder / f"motion-{fingerprint(None, windows)}.npy"
+        if not path.is_file():
+            (moved,) = of_transitions(windows, lambda clip: (displacements(clip),), 1, device)
+            save_array(path, _steps(moved))
+        return TokenCache(windows, np.load(path, mmap_mode="r"), codes_of(windows, lam, folder, device))
     of = fingerprint(lam, windows)
     paths = [folder / f"{name}-{of}.npy" for name in ("motion", "codes")]
     if not all(path.is_file() for path in paths):
         lam.eval()
         codes, moved = of_transitions(windows, lam.read, 2, device)
-        steps = [np.rint(FINE * found).astype(np.int32) for found in moved]
-        save_array(paths[0], np.concatenate([np.pad(found, ((0, 1), (0, 0))) for found in steps]))
+        save_array(paths[0], _steps(moved))
         save_array(paths[1], np.concatenate([np.append(found, -1) for found in codes]))
     motion, read = (np.load(path, mmap_mode="r") for path in paths)
     return TokenCache(windows, motion, read)
+
+
+def _steps(moved: list[NDArray[Any]]) -> NDArray[np.int32]:
+    """Displacements of the transitions of each episode, in pixels → int32 [frames, 2]."""
+    return np.concatenate([np.pad(np.rint(FINE * found).astype(np.int32), ((0, 1), (0, 0))) for found in moved])
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""How the parts of a world of tokens are trained: a tokenizer on frames, then LAM and dynamics on its tokens."""
+"""How the parts of a world of tokens are trained: a tokenizer on frames, then dynamics on its tokens."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from torch import Tensor, nn
 
 from models.dynamics.context import Other, familiarity
 from models.dynamics.maskgit import MaskGIT
+from models.dynamics.regression import Regression
 from models.dynamics.token_world import TokenWorld
 from models.frames import SHADES
-from models.latent_actions import LatentActionModel
-from models.pixel_actions import PixelActionModel
 from models.tokenizer import PatchTokenizer
 from models.world import Window
+from training.action_recipe import train_actions
 from training.augment import augmented
 from training.elsewhere import Elsewhere
 from training.loop import Part
 from training.pipeline import Pipeline
-from training.previews import code_sheet, dream_sheet, pixel_code_sheet, reconstruction_sheet
+from training.previews import dream_sheet, reconstruction_sheet
+from training.regression_artifacts import write_artifacts
 from training.token_cache import TokenCache, read_codes, tokenize
 from training.windows import Windows
+
+train_lam = train_actions
 
 
 def train_tokenizer(pipeline: Pipeline) -> None:
@@ -44,27 +47,6 @@ def train_tokenizer(pipeline: Pipeline) -> None:
 
     preview = lambda module: reconstruction_sheet(module, held_out)  # noqa: E731
     pipeline.fit(Part("tokenizer", tokenizer, loss, preview, tokenizer.size), config)
-
-
-def train_lam(pipeline: Pipeline) -> None:
-    """Train the LAM on frames and on the tokens of the same frames."""
-    world, config = _world(pipeline), pipeline.experiment.lam
-    lam = world.latent_actions
-    cache = _tokens(pipeline, pipeline.data.train.played_by(pipeline.experiment.lam_behaviours))
-    draw = pipeline.drawing(cache.windows, config)
-
-    def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
-        places = draw(rng, config.batch, config.length)
-        window, (tokens, _) = cache.windows.read(places, config.length), cache.read(places, config.length)
-        return lam.loss(window.frames.to(pipeline.device), tokens.to(pipeline.device), progress)
-
-    def preview(module: nn.Module) -> Tensor:
-        if isinstance(module, PixelActionModel):
-            return pixel_code_sheet(module, pipeline.data.held_out)
-        assert isinstance(module, LatentActionModel)
-        return code_sheet(module, world.tokenizer, pipeline.data.held_out)
-
-    pipeline.fit(Part("lam", lam, loss, preview, lam.config.codes), config)
 
 
 def train_dynamics(pipeline: Pipeline) -> None:
@@ -93,6 +75,8 @@ def train_dynamics(pipeline: Pipeline) -> None:
         return dream_sheet(world, module, pipeline.data.held_out)
 
     pipeline.fit_dynamics(Part("dynamics", dynamics, loss, preview), config, cache)
+    if isinstance(dynamics, Regression):
+        write_artifacts(pipeline)
 
 
 def _count(pipeline: Pipeline, cache: TokenCache) -> None:

@@ -46,6 +46,10 @@ class Windows:
         """Only the episodes of the game itself, none that was dreamed; all of them where there is none."""
         return self._only([ref.source == "real" for _, ref in self.episodes])
 
+    def of_game(self, game: str) -> Windows:
+        """Only the episodes of one game, where a mixture has several."""
+        return self._only([dataset.manifest.game == game for dataset, _ in self.episodes])
+
     def some(self, most: int) -> Windows:
         """Episodes spread evenly over all of them, with about `most` frames together; all where there are no more."""
         apart = -(-self.frames // most)
@@ -153,8 +157,11 @@ def to_channels_first(frames: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, -1, -3)))
 
 
-def open_datasets(paths: tuple[str | Path, ...], game: str | None = None) -> list[Dataset]:
-    """Open data sets that belong together: one game, one frame size, one list of actions, or a ValueError."""
+def open_datasets(paths: tuple[str | Path, ...], game: str | None = None, mix: bool = False) -> list[Dataset]:
+    """Open data sets that belong together: one game, one frame size, one list of actions, or a ValueError.
+
+    game: of the first one at least. mix: games may differ, and with them the actions.
+    """
     if not paths:
         raise ValueError("no data set given; record one: dreamcade collect pong, then use --data DIR")
     datasets = [Dataset.open(path) for path in paths]
@@ -164,14 +171,15 @@ def open_datasets(paths: tuple[str | Path, ...], game: str | None = None) -> lis
         if found.continuous:
             shape = f"{len(found.action_names)} numbers a step"
             raise ValueError(f"{path} holds continuous actions, {shape}; worlds are learned from games with action ids")
-        if game is not None and found.game != game:
+        if game is not None and found.game != game and not (mix and dataset is not datasets[0]):
             raise ValueError(f"{path} holds {found.game!r}, expected {game!r}; use --data with frames of {game}")
-        if found.game != first.game:
-            raise ValueError(f"{path} holds {found.game!r}, {paths[0]} holds {first.game!r}; a world is of one game")
+        if found.game != first.game and not mix:
+            hint = "a world is of one game; --mix lets one learn several"
+            raise ValueError(f"{path} holds {found.game!r}, {paths[0]} holds {first.game!r}; {hint}")
         if (found.height, found.width) != (first.height, first.width):
             size, want = f"{found.height}x{found.width}", f"{first.height}x{first.width}"
             raise ValueError(f"{path} has frames of {size}, {paths[0]} of {want}; sizes must agree")
-        if found.action_names != first.action_names:
+        if found.action_names != first.action_names and not mix:
             names, want = ", ".join(found.action_names), ", ".join(first.action_names)
             raise ValueError(f"{path} has the actions {names}, {paths[0]} has {want}; actions must agree")
     return datasets

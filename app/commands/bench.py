@@ -99,4 +99,92 @@ def families(
     click.echo(text)
 
 
+@bench.command()
+@click.option(
+    "--data", type=click.Path(path_type=Path), multiple=True, required=True, help="To learn from; one a game."
+)
+@click.option(
+    "--held-out",
+    "plays",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="To be measured on, one for each --data, in the same order.  [default: that of --data]",
+)
+@click.option("--split", default="held-out", show_default=True, help="Of --held-out: held-out, validation, test, all.")
+@click.option("--tokenizer-minutes", default=6.0, show_default=True, help="Of a tokenizer or autoencoder that learns.")
+@click.option("--lam-minutes", default=6.0, show_default=True, help="Of the latent actions.")
+@click.option("--minutes", default=12.0, show_default=True, help="Of the dynamics.")
+@click.option("--family", "names", multiple=True, help="Only this family; may be repeated.")
+@click.option("--actions", "kinds", type=click.Choice(["latent", "real"]), multiple=True, help="Only these actions.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for all of it.  [default: saves/bench/dynamics]")
+@click.option("--clips", default=100, show_default=True, help="Clips for the roll-outs.")
+@click.option("--dreams", default=8, show_default=True, help="Dreams under random actions.")
+@click.option("--dream-frames", default=300, show_default=True, help="Frames of each dream.")
+@click.option("--size", type=click.Choice(["tiny", "small", "base", "paper"]), default="small", show_default=True)
+@click.option("--threads", type=int, default=0, show_default=True, help="CPU threads; 0 takes every core.")
+@autocast_option
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def dynamics(
+    data: tuple[Path, ...],
+    plays: tuple[Path, ...],
+    split: str,
+    tokenizer_minutes: float,
+    lam_minutes: float,
+    minutes: float,
+    names: tuple[str, ...],
+    kinds: tuple[str, ...],
+    out: Path | None,
+    size: str,
+    threads: int,
+    autocast: str,
+    seed: int,
+    **counts: int,
+) -> None:
+    """Every family of dynamics, under latent and under real actions, on the same frames and the same held-out play.
+
+    Prints a table a game in Markdown, the last row standing still, and keeps it with all scorecards and worlds in
+    --out. Stopped in between, the same command goes on; rows that are done are not done again.
+
+    \b
+      dreamcade bench dynamics --data saves/datasets/pong --held-out saves/datasets/pong-held-out --split all
+    """
+    import os
+
+    import torch
+
+    from app.commands.train import settle_autocast, splits_of
+    from app.places import saves
+    from training.dynamics_table import KINDS, ROWS, TableBudget, check_names, table, tabulate
+    from training.held_out import held_out
+    from training.loop import Interrupted
+    from training.runs import write_text
+    from training.windows import open_datasets
+
+    check_names(names, kinds)
+    if plays and len(plays) != len(data):
+        raise ValueError(f"{len(data)} --data need as many --held-out or none, found {len(plays)}")
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    folder = out or saves() / "bench" / "dynamics"
+    folder.mkdir(parents=True, exist_ok=True)
+    budget = TableBudget(
+        tokenizer=tokenizer_minutes, lam=lam_minutes, dynamics=minutes,
+        clips=counts["clips"], dreams=counts["dreams"], frames=counts["dream_frames"],
+    )  # fmt: skip
+    told: dict[str, Any] = {"size": size, "seed": seed, "autocast": settle_autocast(autocast, "cpu", folder)}
+    told["say"] = lambda line: click.echo(line, err=True)
+    tables = []
+    for learned, play in zip(data, plays or data, strict=True):
+        datasets, measured = open_datasets((learned,)), open_datasets((play,))[0]
+        splits, place = splits_of(datasets), folder / datasets[0].manifest.game
+        try:
+            found = tabulate(splits, held_out(measured, split), place, budget, names or ROWS, kinds or KINDS, **told)
+        except Interrupted:
+            click.echo(f"stopped; the same command goes on: --out {folder}")
+            raise SystemExit(130) from None
+        tables.append(table(found))
+        write_text(place / "dynamics.json", json.dumps(found, indent=1) + "\n")
+    write_text(folder / "dynamics.md", "\n\n".join(tables) + "\n")
+    click.echo("\n\n".join(tables))
+
+
 COMMANDS = [bench]

@@ -74,7 +74,8 @@ def make(
 
 def _check(row: Any, folder: Path, target: Path, resume: bool, options: dict[str, Any]) -> None:
     """Raise ValueError for what would only fail after the game was recorded."""
-    from app.commands.train import chosen_experiment, settle_machine
+    from app.commands.experiments import chosen_experiment
+    from app.commands.train import settle_machine
     from models.checkpoint import check_out
     from models.world import WorldSpec
     from training.runs import check_free
@@ -119,7 +120,8 @@ def _within(minutes: float, datasets: list[Any], options: dict[str, Any]) -> Any
     """The preset with as many steps as fit into so many minutes on this machine."""
     import tempfile
 
-    from app.commands.train import chosen_experiment, settle_machine
+    from app.commands.experiments import chosen_experiment
+    from app.commands.train import settle_machine
     from training.loop import bf16_pays
     from training.pipeline import Data, Pipeline
     from training.runs import Run

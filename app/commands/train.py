@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from app.commands.experiments import chosen_experiment, going_on
 from app.places import saves
 
 PARTS = ("tokenizer", "lam", "dynamics")
@@ -33,6 +34,20 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
             show_default=True,
             help="Which experiment: maskgit, with Genie's tokenizer maskgit-vq or maskgit-fsq, for what scrolls warp;"
             " auto looks at the data. For comparison: one-pass, genie, tinyworlds.",
+        ),
+        click.option(
+            "--family",
+            metavar="FAMILY",
+            help="How the next frame is told, instead of --preset: maskgit, autoregressive or one_pass over tokens,"
+            " regression over their vectors, pixel_film (or pixel_world_model) over pixels, latent_predictor or"
+            " latent_flow over an autoencoder's latents, warp, genie. latent_ae is the autoencoder alone.",
+        ),
+        click.option(
+            "--actions",
+            type=click.Choice(["latent", "real"]),
+            default="latent",
+            show_default=True,
+            help="Eight codes found in the pixels, or the actions that were recorded.",
         ),
         click.option(
             "--size",
@@ -76,8 +91,8 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     type=click.Path(),
     help="A data set; may be repeated.  [default: saves/datasets/GAME]",
 )
-@click.option("--run", "run_folder", type=click.Path(), help="Run folder.  [default: saves/runs/GAME]")
-@click.option("--out", type=click.Path(), help="Where the world goes.  [default: saves/worlds/GAME]")
+@click.option("--run", "run_folder", type=click.Path(), help="Run folder.  [default: saves/runs/GAME, or GAME-FAMILY]")
+@click.option("--out", type=click.Path(), help="Where the world goes.  [default: saves/worlds/GAME, or GAME-FAMILY]")
 @click.option(
     "--from",
     "begin",
@@ -89,6 +104,20 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     type=click.FloatRange(min=0, min_open=True),
     help="Train for so long, by the clock, instead of for a number of steps; the preset shares it out."
     " Fitting and reading frames come on top.",
+)
+@click.option(
+    "--tokenizer", "tokenizer_run", type=click.Path(path_type=Path), metavar="RUN", help="Take a run's tokenizer."
+)
+@click.option("--lam", "lam_run", type=click.Path(path_type=Path), metavar="RUN", help="Take a run's latent actions.")
+@click.option(
+    "--mix",
+    is_flag=True,
+    help="The --data are of several games of one frame size: one world learns all of them, and is called by the first.",
+)
+@click.option(
+    "--weights-dir",
+    type=click.Path(path_type=Path),
+    help="Folder with published weights of LPIPS, for --set family.dynamics.objectives.perceptual=1.",
 )
 @click.option(
     "--only-count",
@@ -106,6 +135,10 @@ def train(
     out: str | None,
     begin: str | None,
     minutes: float | None,
+    tokenizer_run: Path | None,
+    lam_run: Path | None,
+    mix: bool,
+    weights_dir: Path | None,
     only_count: bool,
     resume: bool,
     override: bool,
@@ -127,16 +160,30 @@ def train(
       dreamcade train pong --data saves/datasets/pong --resume
       dreamcade train pong --minutes 30
       dreamcade train tokenizer --data saves/datasets/pong --preset maskgit-vq
+      dreamcade train pong --family latent_flow --actions real --minutes 30
       dreamcade train pong --data saves/datasets/more --from pong --run saves/runs/further
     """
     from training.windows import open_datasets
 
     part = what if what in PARTS else None
+    if options["family"] and options["preset_name"] != "auto":
+        raise click.UsageError("--family and --preset say the same in two ways; leave one of them out")
+    if options["family"] and begin is not None:
+        raise click.UsageError("--from goes on with the family that a world has; leave --family out")
+    if options["family"]:
+        from models.registry import alone, family
+
+        family(options["family"])
+        part = "tokenizer" if alone(options["family"]) else part
     if only_count and begin is None:
         raise click.UsageError("--only-count needs --from WORLD, whose weights are kept")
-    options |= {"minutes": minutes, "only_count": only_count}
-    paths = data or ((str(saves() / "datasets" / what),) if part is None else ())
-    datasets = open_datasets(paths, None if part else _game(what))
+    options |= {"minutes": minutes, "only_count": only_count, "weights_dir": weights_dir}
+    options["parts"] = {
+        name: folder for name, folder in (("tokenizer", tokenizer_run), ("lam", lam_run)) if folder is not None
+    }
+    game_known = what not in PARTS
+    paths = data or ((str(saves() / "datasets" / what),) if game_known else ())
+    datasets = open_datasets(paths, _game(what) if game_known else None, mix)
     for path, dataset in zip(paths, datasets, strict=True):
         if dataset.manifest.dreamed:
             share = f"{dataset.manifest.dreamed} of {dataset.manifest.episodes} episodes"
@@ -144,10 +191,11 @@ def train(
         if dataset.manifest.lossy:
             click.echo(f"warning: {path}: frames are from lossy pictures; small things may be missing", err=True)
     game = datasets[0].manifest.game
-    folder = Path(run_folder) if run_folder else saves() / "runs" / game
-    target = Path(out) if out else saves() / "worlds" / game
+    name = "-".join([game, *([options["family"]] if options["family"] else []), *_real(options)])
+    folder = Path(run_folder) if run_folder else saves() / "runs" / name
+    target = Path(out) if out else saves() / "worlds" / name
     shown = " ".join(f"--data {path}" for path in data)
-    command = f"dreamcade train {what} {shown}".strip() + (f" --from {begin}" if begin else "")
+    command = f"dreamcade train {what} {shown}".strip() + (f" --from {begin}" if begin else "") + " --mix" * mix
     world = run_training(
         datasets, folder, target, part or "dynamics", part is None, resume, override, command, options, begin=begin
     )
@@ -158,52 +206,14 @@ def train(
         click.echo(f"world written to {world}; play it: dreamcade play {world}")
 
 
+def _real(options: dict[str, Any]) -> list[str]:
+    return ["real"] if options["actions"] == "real" else []
+
+
 def _game(name: str) -> str:
     from collectors.games import game_named
 
     return game_named(name).id
-
-
-def chosen_experiment(
-    options: dict[str, Any], game: str, height: int, width: int, datasets: list[Any] | None = None
-) -> Any:
-    """The preset that the options name, for frames of this size, with what --set changes.
-
-    Which one `auto` is depends on the data; without any it is maskgit.
-    """
-    from dataclasses import replace
-
-    from training.overrides import apply_overrides
-    from training.presets import preset
-
-    name = options["preset_name"]
-    if name == "auto" and datasets:
-        from training.choice import fitting_preset
-        from training.windows import Windows
-
-        name, why = fitting_preset(Windows(datasets, "train"))
-        click.echo(f"preset {name}: {why}")
-    named = preset("maskgit" if name == "auto" else name, game, height, width, options["size"])
-    if options["preset_name"] == "auto" and datasets:
-        named = _with_patch(named, datasets)
-    return apply_overrides(_timed(replace(named, seed=options["seed"]), options), options["changes"])
-
-
-def _with_patch(experiment: Any, datasets: list[Any]) -> Any:
-    """The experiment with the size of patch that suits these frames, where it is a world of patches."""
-    from training.choice import with_fitting_patch
-    from training.windows import Windows
-
-    fitting = with_fitting_patch(experiment, Windows(datasets, "train"))
-    if fitting is not experiment:
-        click.echo("patches of {}x{} pixels".format(*fitting.family.tokenizer.patch))
-    return fitting
-
-
-def _timed(experiment: Any, options: dict[str, Any]) -> Any:
-    """The experiment within the minutes that the options give it, if they give any."""
-    minutes = options.get("minutes")
-    return experiment if minutes is None else experiment.within(minutes)
 
 
 def settle_machine(options: dict[str, Any]) -> str:
@@ -256,6 +266,7 @@ def run_training(
 
     from models.checkpoint import check_out
     from training.loop import Interrupted
+    from training.parts import take_parts
     from training.pipeline import Pipeline, check
     from training.runs import Run
 
@@ -265,7 +276,7 @@ def run_training(
     manifest = datasets[0].manifest
     earlier = _earlier(begin, device) if begin else None
     if earlier is not None:
-        experiment = _going_on(options, manifest.game, earlier.world.config)
+        experiment = going_on(options, manifest.game, earlier.world.config)
     elif experiment is None:
         experiment = chosen_experiment(options, manifest.game, manifest.height, manifest.width, datasets)
     splits = splits_of(datasets)
@@ -274,14 +285,18 @@ def run_training(
     if earlier is not None:
         facts["from"] = earlier.digest
     run = Run(folder, facts, resume, override)
+    if options.get("parts"):
+        take_parts(experiment, run, options["parts"])
     autocast = settle_autocast(options["autocast"], device, folder)
     click.echo(
         f"{splits.train.frames} frames of {manifest.game}; {device}, {torch.get_num_threads()} threads,"
         f" bf16 autocast {'on' if autocast else 'off'}; run {folder}"
     )
     begun = earlier.world if earlier is not None else None
-    only_count = options.get("only_count", False)
-    pipeline = Pipeline(experiment, splits, run, device, autocast, options["compiled"], click.echo, begun, only_count)
+    pipeline = Pipeline(
+        experiment, splits, run, device, autocast, options["compiled"], click.echo, begun,
+        options.get("only_count", False), _look(options.get("weights_dir")),
+    )  # fmt: skip
     try:
         pipeline.train(until)
     except Interrupted as stop:
@@ -295,12 +310,23 @@ def run_training(
     return pipeline.finish(target, extra) if finish else None
 
 
+def _look(folder: Path | None) -> Any:
+    """LPIPS by the weights in a folder, for dynamics that learn how things look; None without one."""
+    from training.canonical import canonical
+
+    found = None if folder is None else canonical(folder).lpips
+    return None if found is None else found.between
+
+
 def as_typed(options: dict[str, Any]) -> str:
     """The options that decide what is learned, as on a command line; those that are as usual left out."""
     from shlex import quote
 
-    usual = (("preset_name", "preset", "auto"), ("size", "size", "small"), ("seed", "seed", 0))
-    told = [f" --{name} {options[key]}" for key, name, default in usual if options[key] != default]
+    usual = (
+        ("preset_name", "preset", "auto"), ("family", "family", None), ("actions", "actions", "latent"),
+        ("size", "size", "small"), ("seed", "seed", 0),
+    )  # fmt: skip
+    told = [f" --{name} {options[key]}" for key, name, default in usual if options.get(key, default) != default]
     told += [f" --minutes {options['minutes']:g}"] if options.get("minutes") else []
     told += [" --only-count"] if options.get("only_count") else []
     return "".join(told + [f" --set {quote(change)}" for change in options["changes"]])
@@ -327,16 +353,6 @@ def _earlier(name: str, device: str) -> _Earlier:
     known = card.get("facts", {})
     kept = {key: known[key] for key in ("command", "minutes", "commit", "from") if key in known}
     return _Earlier(world, digest[:16], {"weights": digest[:16], **kept})
-
-
-def _going_on(options: dict[str, Any], game: str, family: Any) -> Any:
-    """The experiment of dynamics that go on learning, with what --set changes."""
-    from dataclasses import replace
-
-    from training.overrides import apply_overrides
-    from training.presets import further
-
-    return apply_overrides(_timed(replace(further(game, family), seed=options["seed"]), options), options["changes"])
 
 
 def _described(manifest: Any) -> str:

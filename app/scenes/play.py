@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from app.keymap import BINDINGS, Does, Keymap, chosen_keys
 from app.names import ActionNames
 from app.places import Places
 from app.real import LiveGame
+from app.relatives import Relative, beside, opened, others
 from app.scenes.calibrate import CalibrateScene
 from app.scenes.compare import CompareScene
 from app.scenes.desk import Desk
@@ -30,9 +32,11 @@ from app.scenes.help import HelpScene
 from app.scenes.paint import PaintScene
 from app.scenes.scene import Scene
 from app.scenes.slots import SlotsScene
+from app.scenes.split import SplitScene
 from app.scenes.takes import TakesScene
 from app.scenes.what_if import WhatIfScene
 from app.screen import Screen
+from app.session import Session
 from app.timeline import Origin
 from collectors.games import game_named
 from models.world import Sampling, ShowsUncertainty
@@ -88,6 +92,7 @@ class PlayScene:
             Does.SLOWER: lambda: self._speed(-1),
             Does.FASTER: lambda: self._speed(1),
             Does.FIT: self._toggle_fit,
+            Does.SWAP: self._swap,
             Does.SCREENSHOT: self._ask_shot,
             **self.desk.commands,
             Does.FULLSCREEN: screen.toggle_fullscreen,
@@ -98,6 +103,7 @@ class PlayScene:
             Does.TAKES: self._takes,
             Does.WHAT_IF: lambda: WhatIfScene(engine, self.names, self.keymap),
             Does.COMPARE: self._beside,
+            Does.SPLIT: self._split,
             Does.PAINT: lambda: PaintScene(engine, self.say),
             Does.SLOTS: lambda: SlotsScene(self.session, places.sessions, self.say),
             Does.CALIBRATE: lambda: CalibrateScene(engine, self.names),
@@ -306,6 +312,57 @@ class PlayScene:
             fps=spec.fps,
             thinker=thinker,
         )
+
+    def _swap(self) -> None:
+        """Let the next world of this game take over at the same state of the game."""
+        found = self._relative()
+        if found is None:
+            return
+        self.human.release_all()
+        self.desk.close()
+        self.engine.thinker.ask(lambda: self.session.change_world(found.world, found.world_id, found.starts))
+        self.title = found.folder.name
+        self.names = ActionNames(self.session.world.spec)
+        self.human, self.health, self.healer = Human(self.names), Health(), Healer()
+        self.hud = Hud(self.title, self.engine, self.names, self.hud.stats)
+        places = replace(self.desk.places, sessions=self.desk.places.sessions.parent / self.title)
+        self.desk = Desk(self.engine, self.names, places, self.title, self.say)
+        self._commands |= self.desk.commands
+        pygame.display.set_caption(f"{self.title} - Dreamcade")
+        self.stale = True
+        self.say(f"{self.title} ({found.family}) goes on from the last frames")
+
+    def _relative(self) -> Relative | None:
+        """The next world of this game, opened; None, and a notice, where there is none that can be."""
+        self.engine.settle()
+        problem: Exception = ValueError("no other world of this game can be opened")
+        try:
+            for folder in others(self.session):
+                try:
+                    return self.engine.thinker.ask(partial(opened, folder, self.session))
+                except (ValueError, OSError) as found:
+                    problem = found
+        except ValueError as found:
+            problem = found
+        self.say(str(problem))
+        return None
+
+    def _split(self) -> Scene | None:
+        """Another world of this game beside a twin of this one, under the same keys; this one waits."""
+        found = self._relative()
+        if found is None:
+            return None
+        thinker = self.engine.thinker
+
+        def both() -> tuple[Session, Session]:
+            twin = self.session.twin()
+            twin.join(self.session)
+            return twin, beside(twin, found)
+
+        titles = (self.title, f"{found.folder.name} ({found.family})")
+        sessions = thinker.ask(both)
+        fps = self.session.world.spec.fps
+        return SplitScene(sessions, self._screen, titles=titles, captures=self.captures, fps=fps, thinker=thinker)
 
     def _dials_door(self) -> Scene | None:
         return DialsScene(self.engine, self, self.keymap)

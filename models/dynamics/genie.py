@@ -21,7 +21,10 @@ from torch import Tensor, nn
 from models.blocks import KeysValues, Past, STBlock, check_heads
 from models.dynamics.context import Memory, across_games
 from models.dynamics.token_world import TokenWorld
-from models.pixel_actions import PixelActionConfig, PixelActionModel
+from models.given_actions import RealActions
+from models.learned_world import assembled
+from models.motion_actions import MotionActionConfig
+from models.pixel_actions import PixelActionConfig
 from models.tokenizer import Size, TokenizerConfig
 from models.world import Luck, Sampling, State, WorldSpec, check_action, uniform
 
@@ -141,7 +144,7 @@ class GenieFamily:
     """The three parts of a Genie world, in the order in which they are trained."""
 
     tokenizer: TokenizerConfig = field(default_factory=lambda: TokenizerConfig(kind="vq", codes=1024))
-    latent_actions: PixelActionConfig = field(default_factory=PixelActionConfig)
+    latent_actions: PixelActionConfig | MotionActionConfig | RealActions = field(default_factory=PixelActionConfig)
     dynamics: GenieConfig = field(default_factory=GenieConfig)
 
     @classmethod
@@ -160,7 +163,8 @@ class GenieFamily:
 
     def build(self, spec: WorldSpec) -> GenieWorld:
         """The world that this config describes, untrained."""
-        return GenieWorld(self, spec)
+        world: GenieWorld = assembled(GenieWorld, self, spec)
+        return world
 
 
 class GenieWorld(TokenWorld):
@@ -170,14 +174,9 @@ class GenieWorld(TokenWorld):
         usual = Sampling(steps=config.dynamics.passes, temperature=config.dynamics.temperature)
         super().__init__(config, spec, sampling or usual)
 
-    def fresh_latent_actions(self) -> PixelActionModel:
-        """An untrained LAM; it looks at pixels, whatever the tokens are."""
-        return PixelActionModel(self.config.latent_actions, self.spec)
-
     def fresh_dynamics(self) -> Genie:
         """Untrained dynamics over the present tokenizer."""
-        codes = self.config.latent_actions.codes
-        return Genie(self.config.dynamics, self.tokenizer.size, self.tokenizer.grid, codes)
+        return Genie(self.config.dynamics, self.tokenizer.size, self.tokenizer.grid, len(self.spec.actions))
 
     def remember(self, tokens: Tensor, actions: Tensor) -> Memory:
         """What attention may look back at after frames [B, T, N]; actions: [B, T-1] between them."""

@@ -34,12 +34,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.action_models import OfTokens
 from models.blocks import KeysValues, Past, STBlock, shifted
 from models.dynamics.changes import Changes
 from models.dynamics.config import MaskGITConfig
 from models.dynamics.context import Memory, Other, across_games, erased, mendable, swapped
 from models.dynamics.token_world import TokenWorld
-from models.latent_actions import LatentActionConfig, LatentActionModel
+from models.latent_actions import LatentActionConfig
+from models.learned_world import assembled
 from models.sampling import sample, surest
 from models.tokenizer import Size, TokenizerConfig
 from models.world import Luck, Sampling, State, WorldSpec, check_action, uniform
@@ -167,8 +169,7 @@ class MaskGIT(nn.Module):
         if self.config.games:
             end = F.binary_cross_entropy_with_logits(self.end(known), begins.float())
             known = self.opened(known, begins)
-        masked = self._mask(future)
-        features = self.guess(known, future, masked, actions[:, first - 1 :], table)
+        features, masked = self.attempt(known, future, actions[:, first - 1 :], table)
         changed = future != tokens[:, first - 1 : -1]
         hard = changed | (future != before)
         drawn = masked & (hard | (torch.rand(masked.shape, device=masked.device) < 1 / self.config.easy))
@@ -189,6 +190,12 @@ class MaskGIT(nn.Module):
         if self.config.games:
             logs["end_ce"] = end.detach()
         return loss + end, logs
+
+    def attempt(self, known: Tensor, future: Tensor, actions: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+        """What training asks of the filler: frames [B, T, N] and what is known of them [B, T, N, D] → features
+        [B, T, N, D], and for which of the tokens they are a guess, bool [B, T, N]."""
+        masked = self._mask(future)
+        return self.guess(known, future, masked, actions, table), masked
 
     def _mask(self, future: Tensor) -> Tensor:
         """bool [B, T, N]: Bernoulli at a rate U(0.5, 1) a frame, or everything."""
@@ -307,7 +314,7 @@ class MaskGITFamily:
     """The three parts of a MaskGIT world, in the order in which they are trained."""
 
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
-    latent_actions: LatentActionConfig = field(default_factory=LatentActionConfig)
+    latent_actions: OfTokens = field(default_factory=LatentActionConfig)
     dynamics: MaskGITConfig = field(default_factory=MaskGITConfig)
 
     @classmethod
@@ -325,7 +332,8 @@ class MaskGITFamily:
 
     def build(self, spec: WorldSpec) -> MaskGITWorld:
         """The world that this config describes, untrained."""
-        return MaskGITWorld(self, spec)
+        world: MaskGITWorld = assembled(MaskGITWorld, self, spec)
+        return world
 
 
 class MaskGITWorld(TokenWorld):
@@ -336,15 +344,11 @@ class MaskGITWorld(TokenWorld):
         super().__init__(config, spec, sampling or usual)
         self._table: Tensor | None = None
 
-    def fresh_latent_actions(self) -> LatentActionModel:
-        """An untrained LAM over the present tokenizer."""
-        return LatentActionModel(self.config.latent_actions, self.spec, self.tokenizer)
-
     def fresh_dynamics(self) -> MaskGIT:
         """Untrained dynamics over the present tokenizer."""
-        features, codes = self.tokenizer.features(), self.config.latent_actions.codes
+        features, actions = self.tokenizer.features(), len(self.spec.actions)
         rows, columns = self.tokenizer.config.patch
-        return MaskGIT(self.config.dynamics, features, self.tokenizer.grid, codes, rows * columns)
+        return MaskGIT(self.config.dynamics, features, self.tokenizer.grid, actions, rows * columns)
 
     def link(self) -> None:
         """Tell the other parts what the tokens look like now. To be called when the tokenizer changed.
@@ -352,10 +356,10 @@ class MaskGITWorld(TokenWorld):
         Where its vocabulary became another one, the other parts start anew.
         """
         super().link()
-        self.latent_actions.features = self.dynamics.features = self.tokenizer.features().to(self._device())
+        self.dynamics.features = self.tokenizer.features().to(self.device())
         if self.dynamics.changes is not None:
             shades = self.tokenizer.shades()
-            self.dynamics.changes.shades = None if shades is None else shades.to(self._device())
+            self.dynamics.changes.shades = None if shades is None else shades.to(self.device())
 
     def forget(self) -> None:
         """Drop the token table; the dynamics' weights are others now."""

@@ -8,7 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.action_models import action_model
 from models.dynamics.context import Memory
+from models.given_actions import actions_between, with_actions
+from models.latent_actions import LatentActionModel
 from models.learned_world import LearnedWorld
 from models.tokenizer import Tokenizer
 from models.world import Luck, Sampling, State, Window, WorldSpec
@@ -24,18 +27,19 @@ class TokenWorld(LearnedWorld):
 
     tokenizer: Tokenizer
 
-    def __init__(self, config: Any, spec: WorldSpec, sampling: Sampling) -> None:
+    def __init__(self, config: Any, spec: WorldSpec, sampling: Sampling | None) -> None:
         super().__init__()
-        codes = config.latent_actions.codes
-        self.config, self.sampling = config, sampling
-        self.spec = spec if spec.actions else replace(spec, actions=tuple(f"latent {code}" for code in range(codes)))
+        self.config = config
+        if sampling is not None:  # or there are no dials
+            self.sampling = sampling
+        self.spec = with_actions(spec, config.latent_actions)
         self.tokenizer = config.tokenizer.build(spec)
         self.latent_actions = self.fresh_latent_actions()
         self.dynamics = self.fresh_dynamics()
 
     def fresh_latent_actions(self) -> nn.Module:
         """An untrained LAM over the present tokenizer."""
-        raise TypeError(f"{type(self).__name__} does not say what its LAM is")
+        return action_model(self.config.latent_actions, self.spec, self.tokenizer)
 
     def fresh_dynamics(self) -> nn.Module:
         """Untrained dynamics over the present tokenizer."""
@@ -59,15 +63,16 @@ class TokenWorld(LearnedWorld):
             self.config = replace(self.config, tokenizer=self.tokenizer.config)
             self.latent_actions = self.fresh_latent_actions().to(device)
             self.dynamics = self.fresh_dynamics().to(device)
+        super().link()
+        if isinstance(self.latent_actions, LatentActionModel):
+            self.latent_actions.features = self.tokenizer.features().to(self.device())
         self.forget()
 
     @torch.inference_mode()
     def reset(self, window: Window, rng: torch.Generator | None = None) -> State:
         """Remember the frames of a window; codes are read off the frames where none are given."""
         frames = self.frames_of(window)
-        actions = window.actions
-        if actions is None:
-            actions = self.infer_actions(frames)
+        actions = actions_between(Window(frames, window.actions), self)
         tokens = self.tokenizer.encode(frames)  # [B, T, N]
         memory = self.remember(tokens, actions.to(frames.device))
         history = self.tokenizer.reach
@@ -95,27 +100,15 @@ class TokenWorld(LearnedWorld):
         """uint8 [B, C, H, W], the present frame decoded together with the frames it depends on."""
         return self.tokenizer.decode(state["history"])[:, -1]
 
-    @torch.inference_mode()
-    def infer_actions(self, frames: Tensor) -> Tensor:
-        """uint8 [B, T, C, H, W] → codes int64 [B, T-1]."""
-        found: Tensor = self.latent_actions.infer(frames.to(self._device()))
-        return found
-
-    @torch.inference_mode()
-    def code_gain(self, frames: Tensor) -> dict[str, float]:
-        """uint8 [B, T, C, H, W] → what the codes are worth to the LAM's own decoder."""
-        frames = frames.to(self._device())
-        found: dict[str, float] = self.latent_actions.gain(frames, self.tokenizer.encode(frames))
-        return found
+    def gain_inputs(self, frames: Tensor) -> tuple[Tensor, ...]:
+        """The tokens [B, T, N] of frames uint8 [B, T, C, H, W], where the LAM rebuilds them."""
+        return (self.tokenizer.encode(frames),) if isinstance(self.latent_actions, LatentActionModel) else ()
 
     @torch.inference_mode()
     def reconstruct(self, frames: Tensor) -> Tensor:
         """uint8 [B, T, C, H, W] → the same through the tokens."""
-        return self.tokenizer.reconstruct(frames.to(self._device()))
+        return self.tokenizer.reconstruct(frames.to(self.device()))
 
     def uncertainty(self, state: State) -> Tensor:
         """Entropy in nats of each token when it was drawn: [B, rows, columns]."""
         return state["entropy"].reshape(-1, *self.tokenizer.grid)
-
-    def _device(self) -> torch.device:
-        return next(self.dynamics.parameters()).device

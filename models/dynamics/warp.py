@@ -18,21 +18,23 @@ next frame is moved to where the dream is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.action_models import action_model
 from models.autoencoder import AutoencoderConfig, PatchAutoencoder
 from models.canvas import Canvas
 from models.displacement import REACH, displacements
 from models.dynamics.config import WarpConfig
 from models.dynamics.context import swapped
 from models.frames import to_uint8
-from models.learned_world import LearnedWorld
-from models.motion_actions import HISTORY, MotionActionConfig, MotionActionModel, astray, at_best, error, surprise
+from models.given_actions import RealActions, with_actions
+from models.learned_world import LearnedWorld, assembled
+from models.motion_actions import HISTORY, MotionActionConfig, astray, at_best, error, surprise
 from models.tokenizer import Size
 from models.transport import Memory, Transport, shift
 from models.world import Luck, Sampling, State, Window, WorldSpec, check_action, uniform
@@ -233,7 +235,7 @@ class WarpFamily:
     """The three parts of a warp world, in the order in which they are trained."""
 
     tokenizer: AutoencoderConfig = field(default_factory=AutoencoderConfig)
-    latent_actions: MotionActionConfig = field(default_factory=MotionActionConfig)
+    latent_actions: MotionActionConfig | RealActions = field(default_factory=MotionActionConfig)
     dynamics: WarpConfig = field(default_factory=WarpConfig)
 
     @classmethod
@@ -247,7 +249,8 @@ class WarpFamily:
 
     def build(self, spec: WorldSpec) -> WarpWorld:
         """The world that this config describes, untrained."""
-        return WarpWorld(self, spec)
+        world: WarpWorld = assembled(WarpWorld, self, spec)
+        return world
 
 
 class WarpWorld(LearnedWorld):
@@ -259,14 +262,13 @@ class WarpWorld(LearnedWorld):
 
     def __init__(self, config: WarpFamily, spec: WorldSpec, sampling: Sampling | None = None) -> None:
         super().__init__()
-        if spec.height % 8 or spec.width % 8:
-            raise ValueError(f"frames must be of multiples of 8 pixels, found {spec.height}x{spec.width}")
-        codes = config.latent_actions.codes
+        if spec.height % 4 or spec.width % 4:
+            raise ValueError(f"frames must be of multiples of 4 pixels, found {spec.height}x{spec.width}")
         self.config, self.sampling = config, sampling or Sampling(steps=3, temperature=1.0)
-        self.spec = spec if spec.actions else replace(spec, actions=tuple(f"latent {code}" for code in range(codes)))
+        self.spec = with_actions(spec, config.latent_actions)
         self.tokenizer = PatchAutoencoder(config.tokenizer, spec)
-        self.latent_actions = MotionActionModel(config.latent_actions, spec)
-        self.dynamics = Warp(config.dynamics, spec, codes)
+        self.latent_actions = action_model(config.latent_actions, spec)
+        self.dynamics = Warp(config.dynamics, spec, len(self.spec.actions))
 
     def centred(self, frames: Tensor) -> Tensor:
         """uint8 [B, T, C, H, W] → what the dynamics see of them: through the latents, around zero."""
@@ -313,19 +315,6 @@ class WarpWorld(LearnedWorld):
         return to_uint8(self.tokenizer.decode(state["latents"][:, -1:])[:, 0])
 
     @torch.inference_mode()
-    def infer_actions(self, frames: Tensor) -> Tensor:
-        """uint8 [B, T, C, H, W] → codes int64 [B, T-1]."""
-        return self.latent_actions.infer(frames.to(self._device()))
-
-    @torch.inference_mode()
-    def code_gain(self, frames: Tensor) -> dict[str, float]:
-        """uint8 [B, T, C, H, W] → what the codes are worth to the LAM's own decoder."""
-        return self.latent_actions.gain(frames.to(self._device()))
-
-    @torch.inference_mode()
     def reconstruct(self, frames: Tensor) -> Tensor:
         """uint8 [B, T, C, H, W] → the same through the latents."""
-        return self.tokenizer.reconstruct(frames.to(self._device()))
-
-    def _device(self) -> torch.device:
-        return self.tokenizer.mean.device
+        return self.tokenizer.reconstruct(frames.to(self.device()))

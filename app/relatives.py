@@ -1,0 +1,73 @@
+"""Worlds of the same game and frame size on this machine: they may take over in mid-play, or play side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from app import library
+from app.session import Session
+from models import checkpoint
+from models.world import World, WorldSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Relative:
+    """A world that was opened. family: its registered name."""
+
+    folder: Path
+    family: str
+    world: World
+    world_id: str
+    starts: list[Tensor]
+
+
+def relatives(spec: WorldSpec) -> list[Path]:
+    """The folders of all worlds whose game and frame size are these, by name."""
+    return [folder for _, folder in sorted(library.worlds().items()) if _alike(folder, spec)]
+
+
+def _alike(folder: Path, spec: WorldSpec) -> bool:
+    try:
+        found = checkpoint.read_card(folder).get("spec", {})
+    except (OSError, ValueError):
+        return False  # a world that is broken is nobody's relative
+    want = {"game": spec.game, "height": spec.height, "width": spec.width, "channels": spec.channels}
+    return isinstance(found, dict) and all(found.get(name, 3) == value for name, value in want.items())
+
+
+def others(session: Session) -> Iterator[Path]:
+    """The relatives of the world that is played, beginning after it, without itself.
+
+    Raises ValueError where there are none.
+    """
+    folders = relatives(session.world.spec)
+    at = next((i for i, folder in enumerate(folders) if checkpoint.world_id(folder) == session.world_id), -1)
+    after = folders[at + 1 :] + folders[: max(0, at)]
+    if not after:
+        game = session.world.spec.game
+        raise ValueError(f"no other world of {game} here; make one: dreamcade train {game} --family latent_flow")
+    yield from after
+
+
+def opened(folder: Path, session: Session) -> Relative:
+    """Load a relative to where a session's world is."""
+    return Relative(
+        folder=folder,
+        family=str(checkpoint.read_card(folder).get("family")),
+        world=library.open_world(folder, str(session.device)),
+        world_id=checkpoint.world_id(folder),
+        starts=checkpoint.load_starts(folder),
+    )
+
+
+def beside(session: Session, relative: Relative) -> Session:
+    """A session of another world at the same state of the game: begun from the last frames that are shown."""
+    other = Session(
+        relative.world, relative.starts, seed=session.seed, device=session.device, world_id=relative.world_id
+    )
+    other.join(session)
+    return other

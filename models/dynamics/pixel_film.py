@@ -1,0 +1,207 @@
+"""Pixel FiLM: the next frames as pixels, by an encoder and a decoder of convolutions. The baseline of the others.
+
+Data path: past frames [B, T, C, H, W] and two planes of coordinates → strided convolutions, each scaled and shifted by
+past and future actions → the same upwards → logits of the next K frames [B, K, C, H, W].
+
+Coordinates as planes: CoordConv (arXiv 1807.03247); scale and shift: FiLM (arXiv 1709.07871), before each group norm.
+The loss is binary cross-entropy of shades, weighted where something moves. With `skips` the decoder also sees what the
+encoder saw at each size (U-Net, arXiv 1505.04597), without which all that stands still must be drawn anew.
+
+Several frames are told at once from several future actions. At play only the first of these is known; so in training
+the later ones are often left out, and only the first frame is kept at play.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.action_models import OfFrames
+from models.dynamics.latent_world import LatentDynamics, LatentWorld, check_batch
+from models.learned_world import assembled
+from models.patch_actions import PatchActionConfig
+from models.pixels import Pixels, PixelsConfig
+from models.tokenizer import Size
+from models.world import Sampling, WorldSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PixelFiLMConfig:
+    """past, past_actions, future: frames that are seen, actions before the present frame, frames that are told; widths:
+    channels of the encoder's four convolutions; up: of the decoder's; action: numbers that an action is described by;
+    hidden: of the layer between these and each scale and shift; skips: see the module.
+
+    motion: extra weight of pixels near which something moves; tau: by how much they must change for that; near: pixels
+    around them; forget: how often the later future actions are not known.
+    """
+
+    past: int = 4
+    past_actions: int = 3
+    future: int = 4
+    widths: tuple[int, ...] = (32, 64, 128, 256)
+    up: tuple[int, ...] = (128, 64, 32, 32)
+    action: int = 64
+    hidden: int = 128
+    skips: bool = True
+    motion: float = 5.0
+    tau: float = 0.02
+    near: int = 4
+    forget: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.past < 1 or self.future < 1 or self.past_actions < 0:
+            found = f"past {self.past} and future {self.future} must be 1 or more"
+            raise ValueError(f"{found}, past_actions {self.past_actions} 0 or more")
+        if self.past_actions > self.past - 1:
+            found = f"n_past_actions must be <= n_past_frames - 1, found past_actions {self.past_actions}"
+            raise ValueError(f"{found} and past {self.past}")
+        if len(self.widths) != 4 or len(self.up) != 4 or any(width < 8 or width % 8 for width in self.widths + self.up):
+            raise ValueError(f"widths and up must be four multiples of 8, found {self.widths} and {self.up}")
+        if self.motion < 0 or self.tau < 0 or self.near < 0 or not 0 <= self.forget <= 1:
+            found = f"motion {self.motion}, tau {self.tau} and near {self.near} must be 0 or more"
+            raise ValueError(f"{found}, forget {self.forget} in [0, 1]")
+
+    @classmethod
+    def sized(cls, size: Size) -> PixelFiLMConfig:
+        """One dial: everything that follows from how large it may be."""
+        dials: dict[str, dict[str, Any]] = {
+            "tiny": {"widths": (16, 32, 32, 32), "up": (32, 32, 16, 16), "action": 16, "hidden": 32, "future": 2},
+            "small": {},
+            "base": {"widths": (64, 128, 256, 512), "up": (256, 128, 64, 64)},
+            "paper": {"widths": (64, 128, 256, 512), "up": (256, 128, 64, 64)},
+        }
+        return cls(**dials[size])
+
+    def build(self, tokenizer: Pixels, actions: int) -> PixelFiLM:
+        """The dynamics over frames of so many channels."""
+        return PixelFiLM(self, tokenizer.channels, actions)
+
+    def sampling(self) -> Sampling | None:
+        """There is nothing to be drawn."""
+        return None
+
+
+class FilmConv(nn.Module):
+    """A convolution whose output is scaled and shifted by a condition, then normed."""
+
+    def __init__(self, before: int, after: int, config: PixelFiLMConfig, condition: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(before, after, 4 if stride == 2 else 3, stride=stride, padding=1)
+        self.film = nn.Sequential(nn.Linear(condition, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 2 * after))
+        nn.init.normal_(self.film[-1].weight, std=1e-3)  # type: ignore[arg-type]  # a Linear's weight is a tensor
+        nn.init.zeros_(self.film[-1].bias)  # type: ignore[arg-type]  # as above
+        self.norm = nn.GroupNorm(8, after)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """[B, D, H, W] and [B, D] → another number of channels, half as large where the stride is 2."""
+        scale, move = self.film(condition)[..., None, None].chunk(2, dim=1)
+        return F.relu(self.norm((1 + scale) * self.conv(x) + move))
+
+
+class PixelFiLM(LatentDynamics):
+    """The dynamics, on frames in [0, 1]."""
+
+    def __init__(self, config: PixelFiLMConfig, channels: int, actions: int) -> None:
+        super().__init__()
+        self.config, self.actions, self.history, self.channels = config, actions, config.past, channels
+        condition = (config.past_actions + config.future) * config.action
+        self.action = nn.Embedding(actions + 1, config.action)
+        down, up = config.widths, config.up
+        seen = channels * config.past + 2
+        self.down = nn.ModuleList(
+            FilmConv(before, after, config, condition, stride)
+            for before, after, stride in zip((seen, *down[:3]), down, (2, 2, 2, 1), strict=True)
+        )
+        beside = (down[1], down[0], seen, 0) if config.skips else (0, 0, 0, 0)
+        self.up = nn.ModuleList(
+            FilmConv(before + more, after, config, condition)
+            for before, more, after in zip((down[3], *up[:3]), beside, up, strict=True)
+        )
+        self.out = nn.Conv2d(up[3], channels * config.future, 3, padding=1)
+
+    def logits(self, past: Tensor, actions: Tensor) -> Tensor:
+        """Frames [B, T, C, H, W] in [0, 1], past and future actions [B, past_actions + K] → [B, K, C, H, W]."""
+        height, width = past.shape[-2:]
+        rows = torch.linspace(-1, 1, height, device=past.device)[:, None].expand(height, width)
+        columns = torch.linspace(-1, 1, width, device=past.device).expand(height, width)
+        place = torch.stack([rows, columns]).expand(len(past), -1, -1, -1)
+        x = seen = torch.cat([past.flatten(1, 2) - 0.5, place], dim=1).contiguous(memory_format=torch.channels_last)
+        condition, kept = self.action(actions).flatten(1), []
+        for block in self.down:
+            kept.append(x)
+            x = block(x, condition)
+        for block, like in zip(self.up, (kept[2], kept[1], seen, None), strict=True):
+            if like is not None:
+                x = F.interpolate(x, size=like.shape[-2:])
+                x = torch.cat([x, like], dim=1) if self.config.skips else x
+            x = block(x, condition)
+        return self.out(x).float().unflatten(1, (self.config.future, self.channels))
+
+    def _asked(self, actions: Tensor, future: Tensor) -> Tensor:
+        """The actions [B, T-1] before the present frame and later ones [B, K], as the network wants them."""
+        before = (
+            actions[:, actions.shape[1] - self.config.past_actions :] if self.config.past_actions else future[:, :0]
+        )
+        return torch.cat([before, future], dim=1)
+
+    def next(self, past: Tensor, actions: Tensor, noise: Tensor | None = None, steps: int = 1) -> Tensor:
+        """See `LatentDynamics`; actions after the next one are not known."""
+        future = torch.full((len(past), self.config.future), self.actions, device=past.device)
+        future[:, 0] = actions[:, -1]
+        return self.logits(past, self._asked(actions[:, :-1], future))[:, 0].sigmoid()
+
+    def loss(self, frames: Tensor, actions: Tensor, progress: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
+        """Weighted cross-entropy of the frames after the past. frames: float [B, T, C, H, W] in [0, 1], T = past +
+        future; actions: [B, T-1]. Raises ValueError where the window has another length."""
+        config, now = self.config, self.config.past
+        check_batch(frames, actions, self.actions, bounded=True)
+        if frames.shape[1] != now + config.future:
+            wanted = now + config.future
+            found = f"n_past_frames + n_future_frames must be the length of windows (got {frames.shape[1]})"
+            raise ValueError(f"{found}; use --set dynamics.length={wanted}")
+        past, truth = frames[:, :now], frames[:, now:]
+        future = actions[:, now - 1 : now - 1 + config.future].clone()
+        rate = torch.rand(len(future), 1, device=future.device) < config.forget
+        future[:, 1:] = torch.where(rate, self.actions, future[:, 1:])
+        told = self.logits(past, self._asked(actions[:, : now - 1], future))
+        moving = ((truth - past[:, -1:]).abs().amax(dim=2) > config.tau).float()  # [B, K, H, W]
+        spread = F.max_pool2d(moving, 2 * config.near + 1, stride=1, padding=config.near)[:, :, None]
+        weight = 1 + config.motion * spread
+        entropy = F.binary_cross_entropy_with_logits(told, truth, reduction="none")
+        loss = (entropy * weight).mean() / weight.mean()
+        with torch.no_grad():
+            off = (told.sigmoid() - truth).square()
+            logs = {
+                "mse": off.mean(),
+                "next_mse": off[:, 0].mean(),
+                "copy_mse": (past[:, -1] - truth[:, 0]).square().mean(),
+                "moving_mse": (off * moving[:, :, None]).sum() / (moving.sum() * off.shape[2]).clamp(min=1),
+            }
+        return loss, logs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PixelFiLMFamily:
+    """The parts in the order in which they are trained; pixels need no training."""
+
+    tokenizer: PixelsConfig = field(default_factory=PixelsConfig)
+    latent_actions: OfFrames = field(default_factory=PatchActionConfig)
+    dynamics: PixelFiLMConfig = field(default_factory=PixelFiLMConfig)
+
+    @classmethod
+    def sized(cls, size: Size) -> PixelFiLMFamily:
+        """One dial for all parts."""
+        return cls(latent_actions=PatchActionConfig.sized(size), dynamics=PixelFiLMConfig.sized(size))
+
+    def least_lengths(self) -> dict[str, int]:
+        """Frames that windows need at least, by part."""
+        return {"lam": 2, "dynamics": self.dynamics.past + self.dynamics.future}
+
+    def build(self, spec: WorldSpec) -> LatentWorld:
+        """The world that this config describes, untrained."""
+        world: LatentWorld = assembled(LatentWorld, self, spec)
+        return world

@@ -1,0 +1,200 @@
+"""Every family of dynamics on the same play, under latent and under real actions: one row a family and kind of actions.
+
+Each row trains for the same minutes and is measured on the same held-out play. A tokenizer, an autoencoder or a LAM
+that several rows have in common is trained once, and its minutes count for each of them. Rows that are done are read
+back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from models.checkpoint import load_world
+from models.latent_actions import LatentActionConfig
+from training.evaluation import EvaluationOptions, evaluate
+from training.families import Look, family_experiment
+from training.family_figures import autoencoder, drawn_often, few_steps, regressed, whole_rollouts
+from training.held_out import Play
+from training.pipeline import Data, Pipeline, check
+from training.presets import Experiment
+from training.runs import Run, write_text
+
+ROWS = (
+    *("maskgit", "autoregressive", "one_pass", "regression"),
+    *("pixel_film", "latent_predictor", "latent_flow", "warp"),
+)
+KINDS = ("latent", "real")
+HORIZONS = (1, 5, 10, 30)
+STILL = "copy last frame"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableBudget:
+    """Minutes of each part, where it is trained at all; clips of the roll-outs; dreams and frames of each."""
+
+    tokenizer: float = 6.0
+    lam: float = 6.0
+    dynamics: float = 12.0
+    clips: int = 100
+    dreams: int = 8
+    frames: int = 300
+
+    def __post_init__(self) -> None:
+        for name in ("tokenizer", "lam", "dynamics"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"minutes of {name} must be above 0, found {getattr(self, name)}")
+
+    def of(self, experiment: Experiment) -> Experiment:
+        """The experiment with these minutes."""
+        loops = {name: replace(getattr(experiment, name), minutes=getattr(self, name)) for name in PARTS}
+        return replace(experiment, **loops)
+
+
+PARTS = ("tokenizer", "lam", "dynamics")
+
+
+def check_names(families: Sequence[str], kinds: Sequence[str]) -> None:
+    """Raise ValueError for a family or a kind of actions that is not in the table."""
+    for found, known in ((families, ROWS), (kinds, KINDS)):
+        if unknown := [name for name in found if name not in known]:
+            raise ValueError(f"no row {unknown[0]!r}; known: {', '.join(known)}")
+
+
+def tabulate(
+    data: Data, play: Play, folder: Path, budget: TableBudget, families: Sequence[str] = ROWS,
+    kinds: Sequence[str] = KINDS, *, size: Any = "small", seed: int = 0, autocast: bool = False,
+    say: Say = lambda line: None,
+) -> dict[str, Any]:  # fmt: skip
+    """Train and measure rows on one game. Returns {"game", "terms", "rows": {"FAMILY-ACTIONS": {...}}}.
+
+    Raises ValueError for a name that is not known and where a folder holds results under other terms.
+    """
+    check_names(families, kinds)
+    look = Look.of(data.train)
+    terms = {**asdict(budget), "seed": seed, "size": size, "autocast": autocast, "train_frames": data.train.frames}
+    rows = {}
+    for name in (f"{family}-{kind}" for family in families for kind in kinds):
+        path = folder / f"{name}.json"
+        if path.is_file():
+            found = json.loads(path.read_text())
+            if found["terms"] != terms:
+                raise ValueError(f"{path} was made under other terms, {found['terms']}; use another --out")
+            say(f"{name}: done before")
+        else:
+            found = {"terms": terms, **_row(data, play, folder, name, look, budget, terms, say)}
+            write_text(path, json.dumps(found, indent=1) + "\n")
+            found = json.loads(path.read_text())
+        rows[name] = found
+    return {"game": data.spec().game, "terms": terms, "rows": rows}
+
+
+def _row(
+    data: Data, play: Play, folder: Path, name: str, look: Look, budget: TableBudget, terms: dict[str, Any], say: Say
+) -> dict[str, Any]:
+    """One family, trained and measured."""
+    family, _, kind = name.rpartition("-")
+    experiment = family_experiment(family, data.spec().game, look, terms["size"], kind)  # type: ignore[arg-type]  # checked
+    experiment = budget.of(replace(experiment, seed=terms["seed"]))
+    check(experiment, data)
+    begun = (folder / name / "config.json").is_file()
+    run = Run(folder / name, {**terms, "experiment": asdict(experiment)}, resume=begun)
+    pipeline = Pipeline(experiment, data, run, autocast=terms["autocast"], say=lambda line: say(f"{name}: {line}"))
+    for part in PARTS:
+        kept = folder / "shared" / _digest(experiment, part, terms)
+        if part != "dynamics" and not run.part_done(part) and kept.with_suffix(".safetensors").is_file():
+            shutil.copy(kept.with_suffix(".safetensors"), run.folder / "parts" / f"{part}.safetensors")
+            run.add_minutes(part, json.loads(kept.with_suffix(".json").read_text()))
+        pipeline.train(part)
+        if part != "dynamics" and not kept.with_suffix(".safetensors").is_file():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_text(kept.with_suffix(".json"), json.dumps(run.minutes().get(part, 0.0)))
+            shutil.copy(run.folder / "parts" / f"{part}.safetensors", kept.with_suffix(".safetensors"))
+    world = load_world(pipeline.finish(folder / "worlds" / name, {"command": f"dreamcade bench dynamics ({name})"}))
+    shutil.rmtree(pipeline.cache, ignore_errors=True)  # it is large, and made again where it is wanted
+    return {
+        "minutes": run.minutes(),
+        **measured(world, play, budget, terms["seed"], lambda line: say(f"{name}: {line}")),
+    }
+
+
+def measured(world: Any, play: Play, budget: TableBudget, seed: int, say: Say) -> dict[str, Any]:
+    """The scorecard of a world, and what `family_figures` adds to it."""
+    options = EvaluationOptions(
+        clips=budget.clips, gain_clips=budget.clips, dreams=budget.dreams, dream_frames=budget.frames, judged=0,
+        speed_frames=100, most_frames=2000, horizons=HORIZONS, seed=seed,
+    )  # fmt: skip
+    card = evaluate(world, play, options, say)
+    say("roll-outs and samples")
+    return {
+        "card": card,
+        "whole": whole_rollouts(world, play, budget.clips, seed),
+        "drawn": drawn_often(world, play, budget.clips, seed),
+        "few_steps": few_steps(world, play, budget.clips, seed),
+        "autoencoder": autoencoder(world, play, options.most_frames, seed),
+        "regressed": regressed(world, play, options.most_frames, seed),
+    }
+
+
+def _digest(experiment: Experiment, part: str, terms: Mapping[str, Any]) -> str:
+    """What tells a part from others: its config, how it is trained, and on what."""
+    family = experiment.family
+    told: list[Any] = [part, asdict(getattr(experiment, part)), terms, experiment.augment]
+    told += [type(family.tokenizer).__name__, asdict(family.tokenizer)] if part == "tokenizer" else []
+    if part == "lam":
+        told += [type(family.latent_actions).__name__, asdict(family.latent_actions), experiment.lam_behaviours]
+        told += [asdict(family.tokenizer)] if isinstance(family.latent_actions, LatentActionConfig) else []
+    return f"{part}-{hashlib.sha256(repr(told).encode()).hexdigest()[:16]}"
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """The rows of one game as a Markdown table."""
+    titles = [title for title, _ in COLUMNS]
+    lines = [f"| {found['game']} | {' | '.join(titles)} |", "| --- " * (len(titles) + 1) + "|"]
+    for name, row in found["rows"].items():
+        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(_shown(of(row)) for _, of in COLUMNS)} |")
+    first = next(iter(found["rows"].values()))
+    still = {**first, "card": {"prediction": {"world": first["card"]["prediction"]["copy_last_frame"]}}, "minutes": {}}
+    still |= {"whole": {"world": first["whole"]["copy_last_frame"]}}
+    lines.append(f"| {STILL} | {' | '.join(_shown(of(still)) for _, of in COLUMNS)} |")
+    return "\n".join(lines)
+
+
+def _at(*path: str, times: float = 1.0) -> Callable[[Mapping[str, Any]], float | None]:
+    def find(row: Mapping[str, Any]) -> float | None:
+        found: Any = row
+        for key in path:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        return None if found is None else float(found) * times
+
+    return find
+
+
+def _guess(horizon: int, name: str, times: float = 1.0) -> Callable[[Mapping[str, Any]], float | None]:
+    return _at("card", "prediction", "world", str(horizon), name, "value", times=times)
+
+
+COLUMNS: tuple[tuple[str, Callable[[Mapping[str, Any]], float | None]], ...] = (
+    *((f"MSE·10³ @{horizon}", _guess(horizon, "mse", 1000.0)) for horizon in HORIZONS),
+    ("PSNR @1", _guess(1, "psnr")),
+    ("SSIM @1", _guess(1, "ssim")),
+    ("moving @1", _guess(1, "moving_psnr")),
+    ("PSNR 1–32", _at("whole", "world", "psnr", "value")),
+    ("Δ4, dB", _at("card", "prediction", "delta4_pooled_db", "all", "value")),
+    ("one ball", _at("card", "dreams", "world", "all", "ball_exactly_one", "value")),
+    ("FPS", _at("card", "speed", "fps")),
+    ("M weights", _at("card", "speed", "parameters", times=1e-6)),
+    ("minutes", lambda row: sum(row["minutes"].values())),
+)
+
+
+def _shown(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
