@@ -111,16 +111,21 @@ class World(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampling:
-    """How the next frame is drawn. steps: decoding passes at most; temperature: divides logits, 0 is greedy."""
+    """How the next frame is drawn. steps: decoding passes at most; temperature: divides logits, 0 is greedy; of a flow,
+    scales its noise. guidance: how much more than in training an action counts, for families that were trained with
+    actions left out now and then; others do without."""
 
     steps: int = 24
     temperature: float = 0.8
+    guidance: float = 1.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= 64:
             raise ValueError(f"sampling steps must be in [1, 64], found {self.steps}")
         if not 0.0 <= self.temperature <= 10.0:
             raise ValueError(f"temperature must be in [0, 10], found {self.temperature}")
+        if not 0.0 <= self.guidance <= 10.0:
+            raise ValueError(f"guidance must be in [0, 10], found {self.guidance}")
 
 
 @runtime_checkable

@@ -170,9 +170,12 @@ def test_guidance_goes_beyond_what_an_action_does() -> None:
     nothing = actions.clone()
     nothing[:, -1] = 4
     plain, without = flow.clean(past, actions, noise, time), flow.clean(past, nothing, noise, time)
-    assert torch.equal(flow.guided(past, actions, noise, time), plain)
-    flow.config = replace(flow.config, guidance=3.0)
-    torch.testing.assert_close(flow.guided(past, actions, noise, time), without + 3 * (plain - without))
+    assert torch.equal(flow.guided(past, actions, noise, time, 1.0), plain)
+    torch.testing.assert_close(flow.guided(past, actions, noise, time, 3.0), without + 3 * (plain - without))
+    assert torch.equal(flow.next(past, actions, noise, 1, 3.0), flow.guided(past, actions, noise, time, 3.0))
+    assert LatentFlowConfig(guidance=3.0).sampling().guidance == 3.0
+    with pytest.raises(ValueError, match=r"guidance must be in \[0, 10\], found 11"):
+        LatentFlowConfig(guidance=11.0)
 
 
 def test_the_predictor_learns_from_its_own_frames_late() -> None:

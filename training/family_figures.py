@@ -7,6 +7,7 @@ frames or, under real actions, with those that were recorded.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from models.conv_autoencoder import ConvAutoencoder
 from models.dynamics.regression import RegressionWorld
-from models.world import Samples, Sampling, World, repeat
+from models.world import Samples, World, repeat
 from training.held_out import Play
 from training.metrics import mean_interval, mse, psnr
 from training.rebuilding import clips as some_clips
@@ -93,7 +94,7 @@ def few_steps(world: World, play: Play, clips: int, seed: int) -> dict[str, Any]
         return None
     found = {}
     for steps in FEW:
-        dialled = world.with_sampling(Sampling(steps=steps, temperature=world.sampling.temperature))
+        dialled = world.with_sampling(replace(world.sampling, steps=steps))
         context, off = world.spec.context, []
         for batch in read_clips(dialled, play, None, choose_spots(play, context + AT, clips, seed + 7), context + AT):
             start = start_state(dialled, batch, generator(seed))

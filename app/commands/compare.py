@@ -6,6 +6,7 @@ import io
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -269,7 +270,7 @@ def _opened(name: str, options: dict[str, Any]) -> tuple[Path, World, str]:
     import torch
 
     from app import library
-    from models.world import Samples, Sampling
+    from models.world import Samples
 
     torch.set_num_threads(options["threads"] or 1)
     device, folder = library.device(options["device"]), library.pick(name)
@@ -278,8 +279,7 @@ def _opened(name: str, options: dict[str, Any]) -> tuple[Path, World, str]:
     if chosen:
         if not isinstance(world, Samples):
             raise ValueError(f"world '{world.spec.game}' has no sampling dials; leave out steps and temperature")
-        usual = world.sampling
-        world = world.with_sampling(Sampling(**{"steps": usual.steps, "temperature": usual.temperature, **chosen}))
+        world = world.with_sampling(replace(world.sampling, **chosen))
     return folder, world, device
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from app.session import Session
     from app.timeline import Frame
 
+DIALS = ("steps", "temperature", "guidance")
 UNATTENDED = 300  # frames dreamed where nobody can press a key
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -30,6 +32,7 @@ def dials(command: Command) -> Command:
         click.option("--strict", is_flag=True, help="refuse a picture of another size instead of resizing it"),
         click.option("--steps", type=click.IntRange(1, 64), help="sampling steps a frame: more is better and slower"),
         click.option("--temperature", type=click.FloatRange(0.0, 10.0), help="surprise; 0 always takes the likeliest"),
+        click.option("--guidance", type=click.FloatRange(0.0, 10.0), help="of a flow: how much an action counts"),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps"),
     ):
         command = option(command)
@@ -186,11 +189,11 @@ def _open(world: str | None, device: str, threads: int, options: dict[str, Any])
     clips = library.starts(
         folder, opened.spec, options["prompt"], strict=options["strict"], say=lambda words: click.echo(words, err=True)
     )
-    chosen = {name: options[name] for name in ("steps", "temperature") if options[name] is not None}
+    chosen = {name: options[name] for name in DIALS if options[name] is not None}
     sampling = None
     if chosen:
         usual = opened.sampling if isinstance(opened, Samples) else Sampling()
-        sampling = Sampling(**{"steps": usual.steps, "temperature": usual.temperature, **chosen})
+        sampling = replace(usual, **chosen)
     session = Session(
         opened,
         clips,

@@ -41,8 +41,7 @@ class LatentFlowConfig:
     the first step at play; times: how other times are drawn, evenly or as "logit-normal" (arXiv 2403.03206);
     objectives: further ones.
 
-    steps, temperature: at play, unless the dials say otherwise; guidance: how much more than in training an action
-    counts at play; middle: whether a step looks at the time in its middle.
+    steps, temperature, guidance: at play, unless the dials say otherwise; middle: whether a step looks at the time in its middle.
     """
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -69,9 +68,7 @@ class LatentFlowConfig:
                 raise ValueError(f"{name} must be in [0, 1], found {getattr(self, name)}")
         if self.ahead < 1:
             raise ValueError(f"ahead must be 1 or more, found {self.ahead}")
-        if self.guidance < 0:
-            raise ValueError(f"guidance must be 0 or more, found {self.guidance}")
-        self.sampling()
+        self.sampling()  # which knows its own bounds
 
     @classmethod
     def sized(cls, size: Size) -> LatentFlowConfig:
@@ -84,7 +81,7 @@ class LatentFlowConfig:
 
     def sampling(self) -> Sampling | None:
         """Dials to begin with."""
-        return Sampling(steps=self.steps, temperature=self.temperature)
+        return Sampling(steps=self.steps, temperature=self.temperature, guidance=self.guidance)
 
 
 class LatentFlow(LatentDynamics):
@@ -105,25 +102,27 @@ class LatentFlow(LatentDynamics):
             return past[:, -1] + told
         return noisy - time[:, None, None, None] * told
 
-    def guided(self, past: Tensor, actions: Tensor, noisy: Tensor, time: Tensor) -> Tensor:
+    def guided(self, past: Tensor, actions: Tensor, noisy: Tensor, time: Tensor, guidance: float) -> Tensor:
         """The same with the last action emphasised as `guidance` says."""
-        strength = self.config.guidance
         told = self.clean(past, actions, noisy, time)
-        if strength == 1:
+        if guidance == 1:
             return told
         nothing = actions.clone()
         nothing[:, -1] = self.actions
         without = self.clean(past, nothing, noisy, time)
-        return without + strength * (told - without)
+        return without + guidance * (told - without)
 
-    def next(self, past: Tensor, actions: Tensor, noise: Tensor | None = None, steps: int = 1) -> Tensor:
+    def next(
+        self, past: Tensor, actions: Tensor, noise: Tensor | None = None, steps: int = 1, guidance: float = 1.0
+    ) -> Tensor:
         """See `LatentDynamics`: Euler steps of equal length from noise at time 1 to data at time 0."""
         assert noise is not None, "a flow begins from noise"
         noisy = clean = noise
         for step in range(steps):
             now, later = 1 - step / steps, 1 - (step + 1) / steps
             looked = (now + later) / 2 if self.config.middle else now
-            clean = self.guided(past, actions, noisy, torch.full((len(noise),), looked, device=noise.device))
+            time = torch.full((len(noise),), looked, device=noise.device)
+            clean = self.guided(past, actions, noisy, time, guidance)
             noisy = noisy + (clean - noisy) / looked * (now - later)
         return noisy if self.config.middle else clean
 

@@ -70,7 +70,9 @@ class LatentPredictor(LatentDynamics):
         self.backbone = config.backbone.build(channels, grid, actions, noisy=False)
         self.objectives = Objectives(config.objectives, channels, actions)
 
-    def next(self, past: Tensor, actions: Tensor, noise: Tensor | None = None, steps: int = 1) -> Tensor:
+    def next(
+        self, past: Tensor, actions: Tensor, noise: Tensor | None = None, steps: int = 1, guidance: float = 1.0
+    ) -> Tensor:
         """See `LatentDynamics`."""
         return past[:, -1] + self.backbone(past, actions)
 

@@ -26,10 +26,12 @@ class LatentDynamics(nn.Module):
     actions: int
     noisy: bool = False
 
-    def next(self, past: Tensor, actions: Tensor, noise: Tensor | None = None, steps: int = 1) -> Tensor:
+    def next(
+        self, past: Tensor, actions: Tensor, noise: Tensor | None = None, steps: int = 1, guidance: float = 1.0
+    ) -> Tensor:
         """Latents [B, T, D, H', W'] and the actions [B, T] that they are left by → the next ones [B, D, H', W'].
 
-        noise: float [B, D, H', W'], what a drawn frame begins as; steps: of a sampler.
+        noise: float [B, D, H', W'], what a drawn frame begins as; steps, guidance: of a sampler.
         """
         raise TypeError(f"{type(self).__name__} does not predict")
 
@@ -67,12 +69,12 @@ class LatentWorld(LearnedWorld):
         latents = state["latents"]
         check_action(action, self.dynamics.actions, len(latents))
         actions = torch.cat([state["actions"], action.to(latents.device)[:, None]], dim=1)
-        noise, steps = None, 1
+        noise, steps, guidance = None, 1, 1.0
         if self.dynamics.noisy:
             chance = uniform((len(latents), *latents.shape[2:]), rng).to(latents.device)
             noise = self.sampling.temperature * (2 * chance.clamp(1e-6, 1 - 1e-6) - 1).erfinv() * 2**0.5
-            steps = self.sampling.steps
-        following = self.dynamics.next(latents, actions, noise, steps)
+            steps, guidance = self.sampling.steps, self.sampling.guidance
+        following = self.dynamics.next(latents, actions, noise, steps, guidance)
         return {"latents": torch.cat([latents[:, 1:], following[:, None]], dim=1), "actions": actions[:, 1:]}
 
     @torch.inference_mode()

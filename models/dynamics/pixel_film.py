@@ -148,7 +148,9 @@ class PixelFiLM(LatentDynamics):
         )
         return torch.cat([before, future], dim=1)
 
-    def next(self, past: Tensor, actions: Tensor, noise: Tensor | None = None, steps: int = 1) -> Tensor:
+    def next(
+        self, past: Tensor, actions: Tensor, noise: Tensor | None = None, steps: int = 1, guidance: float = 1.0
+    ) -> Tensor:
         """See `LatentDynamics`; actions after the next one are not known."""
         future = torch.full((len(past), self.config.future), self.actions, device=past.device)
         future[:, 0] = actions[:, -1]
