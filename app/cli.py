@@ -32,6 +32,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "make": ("app.commands.make:make", "collect, train and evaluate in one go"),
     "doctor": ("app.commands.doctor:doctor", "what this machine has, what is missing, how to get it"),
 }
+TABLE = "\n| "
+"""What begins a row of a table in an error; the only thing that may take more than one line."""
 BAD_INPUT, OUT_OF_MEMORY, INTERRUPTED = 2, 4, 130
 LESS = "to train, use a smaller --set PART.batch or PART.length"
 
@@ -96,7 +98,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("DREAMCADE_DEBUG") == "1":
             raise
         text, status = explain(problem)
-        click.echo(f"error: {' '.join(text.split())}", err=True)
+        first, *rows = text.split(TABLE) if TABLE in text else [text]
+        click.echo(f"error: {' '.join(first.split())}", err=True)
+        for row in rows:
+            click.echo(row, err=True)
         return status
     return result if isinstance(result, int) else 0
 

@@ -14,8 +14,9 @@ VERTICAL, HORIZONTAL, FIRE = ("UP", "DOWN"), ("LEFT", "RIGHT"), ("FIRE",)
 class ActionNames:
     """Labels of the action ids of a world, and the way back from a label to the best id.
 
-    A latent world has labels once its table was measured; a world of real actions brings them along.
-    `known` is False where there are only numbers.
+    A latent world has labels once its table was measured; a world of real actions brings them along, and what these were
+    found to do (`moves`) helps where a label is not among them: in Pong, the button RIGHT goes UP. `known` is False where
+    there are only numbers.
     """
 
     def __init__(self, spec: WorldSpec) -> None:
@@ -26,18 +27,23 @@ class ActionNames:
         self.labels: tuple[str, ...] = spec.actions
         self.agreement: tuple[float | None, ...] = (None,) * count
         self._weight: tuple[float, ...] = (1.0,) * count
+        self.moves: tuple[str, ...] = ("",) * count
         if table is not None:
-            self.labels = tuple(label.upper() for label in table.labels)
+            self.moves = tuple(label.upper() for label in table.labels)
             self.agreement = table.agreement
             self._weight = tuple(a * u for a, u in zip(table.agreement, table.usage, strict=True))
-        elif named:
+        if named:
             self.labels = tuple(name.upper() for name in spec.actions)
+        elif table is not None:
+            self.labels = self.moves
         idle = [self.find(label) for label in STILL]
         self.idle: int = next((action for action in idle if action is not None), 0)
 
     def find(self, label: str) -> int | None:
         """The id with this label that means it most (agreement x usage), or None."""
-        ids = [action for action, name in enumerate(self.labels) if self.known and name == label]
+        ids: list[int] = []
+        for names in (self.labels, self.moves):
+            ids = ids or [action for action, name in enumerate(names) if self.known and name == label]
         return max(ids, key=lambda action: (self._weight[action], -action), default=None)
 
     def chord(self, directions: Sequence[str]) -> int | None:

@@ -35,6 +35,8 @@ def _alike(folder: Path, spec: WorldSpec) -> bool:
         found = checkpoint.read_card(folder).get("spec", {})
     except (OSError, ValueError):
         return False  # a world that is broken is nobody's relative
+    if not (folder / "model.safetensors").is_file():
+        return False  # nor is one that was copied in half
     want = {"game": spec.game, "height": spec.height, "width": spec.width, "channels": spec.channels}
     return isinstance(found, dict) and all(found.get(name, 3) == value for name, value in want.items())
 

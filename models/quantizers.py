@@ -71,7 +71,7 @@ class VectorQuantizer(nn.Module):
         """Begin from distinct vectors of the first batch instead of from noise."""
         distinct = torch.unique(flat.round(decimals=3), dim=0)
         pick = torch.randint(len(distinct), (self.size,))
-        self.codebook.copy_(distinct[pick] + 1e-3 * torch.randn(self.size, self.dim))
+        self.codebook.copy_(distinct[pick] + 1e-3 * torch.randn(self.size, self.dim).to(flat))
         self.sums.copy_(self.codebook)
         self.started: Tensor
         self.started.fill_(True)

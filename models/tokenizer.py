@@ -128,10 +128,10 @@ class PatchTokenizer(Tokenizer):
         seen: dict[int, int] = {}
         looks: dict[int, Tensor] = {}
         for clip in clips:
-            patches = patchify(clip[None], self.config.patch).flatten(0, 2)
+            patches = patchify(clip[None].to(self.book.patches.device), self.config.patch).flatten(0, 2)
             keys, where, counts = torch.unique(self.book.hash(patches), return_inverse=True, return_counts=True)
-            first = torch.full((len(keys),), len(where)).scatter_reduce(
-                0, where, torch.arange(len(where)), reduce="amin", include_self=True
+            first = torch.full((len(keys),), len(where), device=keys.device).scatter_reduce(
+                0, where, torch.arange(len(where), device=keys.device), reduce="amin", include_self=True
             )
             for key, count, place in zip(keys.tolist(), counts.tolist(), first.tolist(), strict=True):
                 if key not in seen:
@@ -236,7 +236,8 @@ class STTokenizer(Tokenizer):
 
     def features(self) -> Tensor:
         """float [V, D]: the codebook's vectors."""
-        return self.quantizer.lookup(torch.arange(self.size)).float()
+        device = self.place[0].device
+        return self.quantizer.lookup(torch.arange(self.size, device=device)).float()
 
     def loss(self, window: Window) -> tuple[Tensor, dict[str, Tensor]]:
         """Weighted squared error plus the worst pixel of each patch plus the quantizer's own loss."""

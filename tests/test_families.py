@@ -157,7 +157,7 @@ def test_the_command_trains_a_family_and_says_what_it_does_not_know(
     assert found["latents"]["variance"] > 0
     assert all((rebuilt / f"rebuilt.{kind}").stat().st_size > 100 for kind in ("png", "mp4"))
     assert main(["rebuild", str(folder), "--data", str(play["coinrun-gray"]), "--split", "all"]) == 2
-    assert "rebuilds frames of 104x80, the data set frames of 84x84" in capsys.readouterr().err
+    assert "rebuilds frames of 104x80, the data set has frames of 84x84" in capsys.readouterr().err
     for wrong, said in (
         (("--family", "magic"), "unsupported family 'magic'; supported: autoregressive, genie, latent_ae, "),
         (("--family", "maskgit", "--preset", "genie"), "--family and --preset say the same"),
@@ -184,7 +184,8 @@ def test_parts_of_other_runs_are_taken_if_they_fit(
         assert one.read_bytes() == two.read_bytes()
     made = sorted((second / "checkpoints").glob("dynamics_checkpoint_*.pth"))
     found = torch.load(made[0], weights_only=True)
-    assert set(found) == {"model", "results", "hyperparameters"}
+    assert set(found) == {"model", "optimizer_state_dict", "results", "hyperparameters"}
+    assert found["optimizer_state_dict"]
     assert found["results"]["n_updates"] == 20
     assert list((second / "visualizations").glob("dynamics_prediction_step_20_*.png"))
     assert json.loads((second / "run_config.json").read_text())["model_architecture"]["tokenizer"]["latent"] == 16
@@ -192,9 +193,15 @@ def test_parts_of_other_runs_are_taken_if_they_fit(
     other = ("--run", str(tmp_path / "third"), "--out", str(tmp_path / "third-world"), "--tokenizer", str(first))
     assert main(["train", "pong", *usual, "regression", *other, "--set", "family.tokenizer.latent=8"]) == 2
     said = capsys.readouterr().err
-    assert "the parts do not fit together" in said
-    assert "parameter | tokenizer | lam | dynamics" in said
-    assert "tokenizer.latent | 16 | – | 8" in said
+    assert said.splitlines()[-3:] == [
+        "error: the parts do not fit together:",
+        "parameter | tokenizer | lam | dynamics |",
+        "tokenizer.latent | 16 | – | 8 |",
+    ]
+    assert not (tmp_path / "third").exists()  # so that the command may be corrected
+    gray = ("train", "pong", "--data", str(play["coinrun-gray"]), *usual[2:], "latent_flow", *other)
+    assert main(["train", "coinrun-gray", *gray[2:]]) == 2
+    assert "frames | 104x80 | – | 84x84 |" in capsys.readouterr().err
     for part, name in (("tokenizer", "Video tokenizer"), ("lam", "LAM")):
         wrong = ("--run", str(tmp_path / f"no-{part}"), f"--{part}", str(play["pong"]))
         assert main(["train", "pong", *usual, "regression", *wrong]) == 2

@@ -155,7 +155,7 @@ def test_the_sampler_finds_what_the_network_knows(tells: str, steps: int, middle
     found = flow.next(past, actions, torch.randn_like(truth), steps)
     first = 1 - 0.5 / steps if middle else 1.0
     assert flow.backbone.asked == pytest.approx([first - k / steps for k in range(steps)])
-    if not middle:
+    if not middle or tells == "clean":
         torch.testing.assert_close(found, truth, atol=1e-4, rtol=0)
     elif steps == 16:  # a straight path that is looked at in the middle is left by a bent one
         assert (found - truth).abs().mean() < 0.2
@@ -201,8 +201,9 @@ def test_actions_are_forgotten_as_often_as_said() -> None:
     actions = torch.zeros(20_000, 4, dtype=torch.int64)
     found = forgotten(actions, 9, 0.2) == 9
     assert found[:, :3].all(dim=1).float().mean() == pytest.approx(0.2, abs=0.02)
-    assert found[:, 3].float().mean() == pytest.approx(0.02, abs=0.005)
-    assert not found[:, 3].logical_and(~found[:, 0]).any()
+    assert found[:, 3].float().mean() == pytest.approx(0.2, abs=0.02)
+    assert (found[:, 3] & ~found[:, 0]).float().mean() == pytest.approx(0.16, abs=0.02)  # as guidance asks
+    assert torch.equal(found[:, 0], found[:, 2])
 
 
 def test_pixel_film_counts_more_what_moves() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from models.given_actions import GivenActions
@@ -28,6 +29,7 @@ def train_actions(pipeline: Pipeline) -> None:
         _of_motion(pipeline, lam)
     elif isinstance(lam, PatchActionModel):
         lam.eyes.fit(pipeline.data.train.clips())
+        torch.manual_seed(pipeline.experiment.seed)  # whatever was trained before, or read back
         lam.open_eyes()
         lam.look()
         pipeline.say(f"lam: looks through {lam.eyes.size} patches")

@@ -59,11 +59,12 @@ def commit() -> str:
 
 def write_card(spec: WorldSpec, facts: Mapping[str, Any]) -> str:
     """The model card: what it is, what it was made of, what its codes do, how good it is."""
+    real = not any(name.startswith("latent") for name in spec.actions)
     lines = [
         f"# {spec.game}, dreamed",
         "",
-        f"A world of {spec.height}x{spec.width} pixels at {spec.fps:g} frames a second with {len(spec.actions)} latent"
-        " actions, found without labels.",
+        f"A world of {spec.height}x{spec.width} pixels at {spec.fps:g} frames a second with {len(spec.actions)} "
+        + ("actions of the game itself." if real else "latent actions, found without labels."),
         "",
         "## Made of",
         "",
@@ -76,9 +77,14 @@ def write_card(spec: WorldSpec, facts: Mapping[str, Any]) -> str:
         "",
     ]  # fmt: skip
     if spec.table is not None:
-        lines += ["## What the codes do", "", "| code | name | agreement | use |", "| --- | --- | --- | --- |"]
+        what = "action" if real else "code"
+        lines += [f"## What the {what}s do", "", f"| {what} | name | agreement | use |", "| --- | --- | --- | --- |"]
         rows = zip(spec.table.labels, spec.table.agreement, spec.table.usage, strict=True)
-        lines += [f"| {code} | {label} | {share:.0%} | {use:.1%} |" for code, (label, share, use) in enumerate(rows)]
+        called = spec.actions if real else [str(code) for code in range(len(spec.actions))]
+        lines += [
+            f"| {name} | {label} | {share:.0%} | {use:.1%} |"
+            for name, (label, share, use) in zip(called, rows, strict=True)
+        ]
         lines += ["", f"Real actions answer {spec.table.best_lag} step(s) late.", ""]
     return "\n".join(lines)
 

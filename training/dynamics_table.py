@@ -79,6 +79,7 @@ def tabulate(
     check_names(families, kinds)
     look = Look.of(data.train)
     terms = {**asdict(budget), "seed": seed, "size": size, "autocast": autocast, "train_frames": data.train.frames}
+    terms |= {"learned": _seen(data.train.datasets), "measured": [ref.seed for ref in play.episodes]}
     rows = {}
     for name in (f"{family}-{kind}" for family in families for kind in kinds):
         path = folder / f"{name}.json"
@@ -140,6 +141,12 @@ def measured(world: Any, play: Play, budget: TableBudget, seed: int, say: Say) -
         "autoencoder": autoencoder(world, play, options.most_frames, seed),
         "regressed": regressed(world, play, options.most_frames, seed),
     }
+
+
+def _seen(datasets: Sequence[Any]) -> str:
+    """What tells some data sets from others: a digest of their shards."""
+    shards = [shard.sha256 for dataset in datasets for shard in dataset.manifest.shards]
+    return hashlib.sha256(repr(shards).encode()).hexdigest()[:16]
 
 
 def _digest(experiment: Experiment, part: str, terms: Mapping[str, Any]) -> str:

@@ -343,7 +343,9 @@ def _notes(world: World, probe: Probe | None, horizons: tuple[int, ...], options
             f"no object probe for {world.spec.game!r} at this size: what moves is told by the picture, if it scrolls"
         )
     for ability, lost in ((Reconstructs, "tokenizer"), (InfersActions, "lam")):
-        if not isinstance(world, ability):
+        if ability is InfersActions and not any(name.startswith("latent") for name in world.spec.actions):
+            notes.append("the world is under the game's own actions: section 'lam' is about these")
+        elif not isinstance(world, ability):
             notes.append(f"the world lacks the ability {ability.__name__}: no section {lost!r}")
     if isinstance(world, InfersActions) and world.spec.table is None:
         notes.append("the world has no action table: labels were measured on this data set")

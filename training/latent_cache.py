@@ -54,10 +54,11 @@ def encode_all(windows: Windows, autoencoder: ConvAutoencoder, folder: Path, dev
             try:
                 out = open_memmap(draft, "w+", np.float16, shape)  # type: ignore[no-untyped-call]  # numpy's own
                 at = 0
-                for clip in tqdm(windows.clips(CLIP), desc="encode", unit="clip", leave=False):
-                    latents = autoencoder.encode(clip[None].to(device))[0]
-                    out[at : at + len(latents)] = latents.half().cpu().numpy()
-                    at += len(latents)
+                for index in tqdm(range(len(windows.episodes)), desc="encode", unit="episode", leave=False):
+                    for skip, clip in windows.clips_of(index, CLIP):
+                        latents = autoencoder.encode(clip[None].to(device))[0, skip:]
+                        out[at : at + len(latents)] = latents.half().cpu().numpy()
+                        at += len(latents)
                 out.flush()
                 draft.rename(path)
             finally:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import nn
 
-HIDDEN = ("blocks.", "trunk.", "fill.")
-"""Where the matrices are that Muon is for: in the blocks of transformers."""
+HIDDEN = re.compile(r"(^|\.)(blocks|trunk|fill)\.")
+"""Where the matrices are that Muon is for: in the blocks of transformers, whatever holds these."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +71,7 @@ class Optimiser:
         for name, parameter in module.named_parameters():
             if not parameter.requires_grad:
                 continue
-            hidden = config.muon and parameter.ndim == 2 and name.startswith(HIDDEN) and "bias" not in name
+            hidden = config.muon and parameter.ndim == 2 and HIDDEN.search(name) and "bias" not in name
             (matrices if hidden else rest).append(parameter)
         self.parts: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(rest, lr=config.lr, betas=(0.9, 0.95), weight_decay=config.weight_decay)

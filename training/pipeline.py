@@ -40,6 +40,8 @@ MOST_TABLED = 60_000
 """Frames of which it is told what the codes go with."""
 COUNTED = (".prior", ".changes.seen", ".changes.most", ".changes.opens")
 """Ends of the names of what a world has not by weights but by counting, and may lack when it is gone on from."""
+BESIDE = ".objectives."
+"""In the names of what only judges what is told, and may come or go when a world is gone on from."""
 Say = Callable[[str], None]
 
 
@@ -109,6 +111,8 @@ def spec_of(experiment: Experiment, data: Data) -> WorldSpec:
     mixture have other ones."""
     if not isinstance(experiment.family.latent_actions, RealActions):
         return data.spec()
+    if unknown := [dataset for dataset in data.train.datasets if not dataset.manifest.knows_actions]:
+        raise ValueError(f"nobody wrote down the actions of {unknown[0].folder}; use --actions latent")
     names, *others = (dataset.manifest.action_names for dataset in data.train.datasets)
     if unlike := [found for found in others if found != names]:
         found = f"{', '.join(names)} and {', '.join(unlike[0])}"
@@ -137,6 +141,8 @@ class Pipeline:
         only_count: bool = False,
         look: Look | None = None,
     ) -> None:
+        if look is None and getattr(getattr(experiment.family.dynamics, "objectives", None), "perceptual", 0):
+            raise ValueError("perceptual > 0 needs the weights of LPIPS; give their folder with --weights-dir")
         self.look = look
         self.experiment, self.run, self.device = experiment, run, device
         self.data = Data(weighted(data.train, experiment.weights), data.held_out)
@@ -233,9 +239,10 @@ def _take_over(begin: Learned, world: Learned) -> None:
         if (found := getattr(begin.spec, name)) != (want := getattr(world.spec, name)):
             raise ValueError(f"the world to go on from has {name} {found}, the data have {want}; they must agree")
     had, fresh = begin.state_dict(), world.state_dict()
-    counted = {key for key in fresh if key not in had and key.endswith(COUNTED)}
+    counted = {key for key in fresh if key not in had and (key.endswith(COUNTED) or BESIDE in key)}
+    kept = {key: value for key, value in had.items() if key in fresh or BESIDE not in key}
     try:
-        world.load_state_dict({**had, **{key: fresh[key] for key in counted}})
+        world.load_state_dict({**kept, **{key: fresh[key] for key in counted}})
     except RuntimeError as error:
         raise ValueError("--set may not change the sizes of the world to go on from") from error
     world.link()

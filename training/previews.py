@@ -38,7 +38,8 @@ def reconstruction_sheet(tokenizer: nn.Module, windows: Windows) -> Tensor:
     """Rows in pairs: real frames and what the tokenizer makes of them."""
     assert isinstance(tokenizer, Tokenizer | PatchAutoencoder | ConvAutoencoder)
     frames = held_out_window(windows, 8).frames
-    rebuilt = tokenizer.reconstruct(frames)
+    device = next((weight.device for weight in (*tokenizer.parameters(), *tokenizer.buffers())), frames.device)
+    rebuilt = tokenizer.reconstruct(frames.to(device)).cpu()
     return sheet(torch.stack([frames, rebuilt], dim=1).flatten(0, 1))
 
 
@@ -88,6 +89,6 @@ def dream_sheet(world: Learned, dynamics: nn.Module, windows: Windows, frames: i
     dreamed = []
     for step in range(frames):
         state = dreamer.step(state, codes[:, context - 1 + step], generator)
-        dreamed.append(dreamer.render(state))
+        dreamed.append(dreamer.render(state).cpu())
     real = window.frames[:, context:]
     return sheet(torch.stack([real, torch.stack(dreamed, dim=1)], dim=1).flatten(0, 1), scale=1)

@@ -18,10 +18,11 @@ from models.tokenizer import PatchTokenizer
 from models.world import WorldSpec
 from training.evaluation import EvaluationOptions, tokenizer
 from training.held_out import Play
+from training.parts import frames_of
 from training.presets import Experiment
 from training.probes import probe_for
 from training.rollouts import Sheet
-from training.runs import Run, read_json
+from training.runs import read_json, read_part
 
 Say = Callable[[str], None]
 
@@ -34,24 +35,26 @@ def open_rebuilder(folder: Path, play: Play) -> nn.Module:
     found = play.manifest
     if (folder / "model.safetensors").is_file():
         world = load_world(folder)
-        spec: WorldSpec = world.spec
-        if (spec.height, spec.width) != (found.height, found.width):
-            sizes = f"{spec.height}x{spec.width}, the data set frames of {found.height}x{found.width}"
-            raise ValueError(f"{folder} rebuilds frames of {sizes}")
+        _check_size(folder, f"{world.spec.height}x{world.spec.width}", found.height, found.width)
         module: nn.Module = world.tokenizer
         return module.eval()
     if not (folder / "config.json").is_file():
         hint = "train one: dreamcade train GAME --family latent_ae"
         raise FileNotFoundError(f"neither a world nor a run at {folder}; {hint}")
     facts = read_json(folder / "config.json")
+    _check_size(folder, frames_of(facts), found.height, found.width)
     experiment = from_json(Experiment, facts.get("experiment"), str(folder / "config.json"))
-    spec = WorldSpec(game=found.game, height=found.height, width=found.width)
-    module = experiment.family.tokenizer.build(spec)
-    run = Run(folder, facts, resume=True)
+    module = experiment.family.tokenizer.build(WorldSpec(game=found.game, height=found.height, width=found.width))
+    weights = read_part(folder, "tokenizer")
     if isinstance(module, PatchTokenizer):
-        module.make_room(len(run.read_part("tokenizer").get("book.patches", ())))
-    run.load_part("tokenizer", module)
+        module.make_room(len(weights.get("book.patches", ())))
+    module.load_state_dict(weights)
     return module.eval()
+
+
+def _check_size(folder: Path, size: str | None, height: int, width: int) -> None:
+    if size is not None and size != f"{height}x{width}":
+        raise ValueError(f"{folder} rebuilds frames of {size}, the data set has frames of {height}x{width}")
 
 
 def measure(module: nn.Module, play: Play, most: int, seed: int, say: Say) -> tuple[dict[str, Any], Sheet]:

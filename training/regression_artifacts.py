@@ -22,11 +22,15 @@ def write_artifacts(pipeline: Pipeline) -> None:
     """Write them for dynamics that were trained."""
     run, world, loop = pipeline.run, pipeline.world, pipeline.experiment.dynamics
     stamp, lines = time.strftime(STAMP), _lines(pipeline)
-    results = {"n_updates": loop.steps, "dynamics_losses": [line["mse"] for line in lines], "loss_vals": []}
+    updates, losses = int(lines[-1]["step"]), [line["mse"] for line in lines]
+    results = {"n_updates": updates, "dynamics_losses": losses, "loss_vals": [line["loss"] for line in lines]}
+    optimiser = (run.load_resume("dynamics") or {}).get("optimiser")  # as it was at the last checkpoint
     checkpoint = run.folder / "checkpoints" / f"dynamics_checkpoint_{stamp}.pth"
     checkpoint.parent.mkdir(exist_ok=True)
     config = asdict(world.dynamics.config)
-    write_state(checkpoint, {"model": world.dynamics.state_dict(), "results": results, "hyperparameters": config})
+    model = world.dynamics.state_dict()
+    state = {"model": model, "optimizer_state_dict": optimiser, "results": results, "hyperparameters": config}
+    write_state(checkpoint, state)
     shown = run.folder / "visualizations"
     shown.mkdir(exist_ok=True)
     for preview in sorted((run.folder / "previews").glob("dynamics-*.png")):
@@ -38,7 +42,7 @@ def write_artifacts(pipeline: Pipeline) -> None:
         "model_architecture": {"tokenizer": asdict(world.tokenizer.config), "dynamics": config},
         "training_parameters": asdict(loop),
         "pretrained_models": {part: str(run.folder / "parts" / f"{part}.safetensors") for part in ("tokenizer", "lam")},
-        "checkpoint_info": {"path": str(checkpoint), "results": {"n_updates": loop.steps}},
+        "checkpoint_info": {"path": str(checkpoint), "results": {"n_updates": updates}},
         "directories": {"checkpoints": str(checkpoint.parent), "visualizations": str(shown)},
     }
     write_text(run.folder / "run_config.json", json.dumps(told, indent=1) + "\n")

@@ -88,20 +88,7 @@ class Run:
 
     def read_part(self, part: str) -> dict[str, Tensor]:
         """The weights of a finished part."""
-        path = self.folder / "parts" / f"{part}.safetensors"
-        if not path.is_file():
-            have = sorted(found.stem for found in path.parent.glob("*.safetensors"))
-            raise FileNotFoundError(f"{part} checkpoint not found at {path}; there are: {', '.join(have) or 'none'}")
-        try:
-            with safe_open(path, framework="pt") as opened:
-                kind = (opened.metadata() or {}).get("part", part)
-                weights = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - a file, not a mapping
-        except SafetensorError as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"{path} is damaged: {reason}; delete it to train {part} again") from error
-        if kind != part:
-            raise ValueError(f"expected a {part} checkpoint, {path} holds {kind!r}; delete it to train {part} again")
-        return weights
+        return read_part(self.folder, part)
 
     def load_part(self, part: str, module: nn.Module) -> None:
         """Read a finished part back into a module of the same shape."""
@@ -136,6 +123,24 @@ class Run:
         content = io.BytesIO()
         Image.fromarray(picture.permute(1, 2, 0).cpu().numpy()).save(content, format="PNG")
         write_bytes(self.folder / "previews" / f"{name}.png", content.getbuffer())
+
+
+def read_part(folder: Path, part: str) -> dict[str, Tensor]:
+    """The weights of a finished part of the run in a folder. Raises FileNotFoundError or ValueError saying what to do."""
+    path = folder / "parts" / f"{part}.safetensors"
+    if not path.is_file():
+        have = sorted(found.stem for found in path.parent.glob("*.safetensors"))
+        raise FileNotFoundError(f"{part} checkpoint not found at {path}; there are: {', '.join(have) or 'none'}")
+    try:
+        with safe_open(path, framework="pt") as opened:
+            kind = (opened.metadata() or {}).get("part", part)
+            weights = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - a file, not a mapping
+    except SafetensorError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path} is damaged: {reason}; delete it to train {part} again") from error
+    if kind != part:
+        raise ValueError(f"expected a {part} checkpoint, {path} holds {kind!r}; delete it to train {part} again")
+    return weights
 
 
 def check_free(folder: Path) -> None:

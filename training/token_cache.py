@@ -148,7 +148,7 @@ def read_motion(windows: Windows, lam: Any, folder: Path, device: str = "cpu") -
     """Instead of tokens how far the picture moves from each frame to the next, int32 [frames, 2] in steps of 1 / FINE
     pixels, and the action of every transition."""
     if isinstance(lam, GivenActions):
-        path = folder / f"motion-{fingerprint(None, windows)}.npy"
+        path = folder / f"displacements-{fingerprint(None, windows)}.npy"
         if not path.is_file():
             (moved,) = of_transitions(windows, lambda clip: (displacements(clip),), 1, device)
             save_array(path, _steps(moved))

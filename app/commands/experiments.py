@@ -38,6 +38,7 @@ def _family_experiment(options: dict[str, Any], game: str, height: int, width: i
     """The experiment of the family, or of the preset under real actions, that the options name."""
     from dataclasses import replace
 
+    from models.registry import alone
     from training.families import Look, family_experiment, with_real_actions
     from training.overrides import apply_overrides
     from training.presets import best_patch
@@ -49,7 +50,12 @@ def _family_experiment(options: dict[str, Any], game: str, height: int, width: i
         else:
             look = Look(height=height, width=width, scrolls=False, gray=False, patch=best_patch(height, width))
         found = family_experiment(options["family"], game, look, options["size"], options["actions"])
-        found = apply_overrides(_timed(replace(found, seed=options["seed"]), options), options["changes"])
+        found = replace(found, seed=options["seed"])
+        if alone(options["family"]):  # all of the time is for the one part
+            found = replace(found, tokenizer=replace(found.tokenizer, minutes=options.get("minutes") or 0.0))
+        else:
+            found = _timed(found, options)
+        found = apply_overrides(found, options["changes"])
         kind = "scrolls" if look.scrolls else "patches come again"
         click.echo(f"family {options['family']}, {options['actions']} actions: {kind}{', gray' if look.gray else ''}")
         return found

@@ -42,7 +42,7 @@ def make(
     \b
       dreamcade make pong --minutes 90
     """
-    from app.commands.train import run_training
+    from app.commands.train import named, run_training
     from collectors.games import game_named
     from training.windows import open_datasets
 
@@ -51,8 +51,9 @@ def make(
         raise ValueError(f"{too_little}; give {LEAST:g} or more")
     begin = time.monotonic()
     row = game_named(game)
-    folder = Path(run_folder) if run_folder else saves() / "runs" / f"{row.id}-make"
-    target = Path(out) if out else saves() / "worlds" / row.id
+    name = named(row.id, options)
+    folder = Path(run_folder) if run_folder else saves() / "runs" / f"{name}-make"
+    target = Path(out) if out else saves() / "worlds" / name
     _check(row, folder, target, resume, options)
     experiment = _kept_experiment(folder) if resume else None
     train_data, held_out = (saves() / "datasets" / name for name in (row.id, f"{row.id}-held-out"))
@@ -138,10 +139,16 @@ def _within(minutes: float, datasets: list[Any], options: dict[str, Any]) -> Any
         pipeline = Pipeline(trial, Data(windows, windows), run, device, autocast)
         pipeline.train()
         rates = _rates(run.folder / "metrics.jsonl")
-    seconds = minutes * 60
-    most = experiment.lam.steps  # trained much longer, codes told less of the player
-    steps = {"lam": min(most, max(20, int(seconds * LAM_SHARE * rates["lam"])))}
-    steps["dynamics"] = max(20, int((seconds - steps["lam"] / rates["lam"]) * rates["dynamics"]))
+    seconds, steps = minutes * 60, dict[str, int]()
+    if "tokenizer" in rates:  # one that learns by gradient
+        most = experiment.tokenizer.steps
+        steps["tokenizer"] = min(most, max(20, int(seconds * experiment.shares[0] * rates["tokenizer"])))
+        seconds -= steps["tokenizer"] / rates["tokenizer"]
+    if "lam" in rates:
+        most = experiment.lam.steps  # trained much longer, codes told less of the player
+        steps["lam"] = min(most, max(20, int(seconds * LAM_SHARE * rates["lam"])))
+        seconds -= steps["lam"] / rates["lam"]
+    steps["dynamics"] = max(20, int(seconds * rates["dynamics"]))
     for part, count in steps.items():
         click.echo(f"{part}: {rates[part]:.2f} steps/s here, {count} steps")
         experiment = replace(experiment, **{part: replace(getattr(experiment, part), steps=count)})

@@ -191,7 +191,7 @@ def train(
         if dataset.manifest.lossy:
             click.echo(f"warning: {path}: frames are from lossy pictures; small things may be missing", err=True)
     game = datasets[0].manifest.game
-    name = "-".join([game, *([options["family"]] if options["family"] else []), *_real(options)])
+    name = named(game, options) if begin is None else _name_of(begin, game)
     folder = Path(run_folder) if run_folder else saves() / "runs" / name
     target = Path(out) if out else saves() / "worlds" / name
     shown = " ".join(f"--data {path}" for path in data)
@@ -200,14 +200,22 @@ def train(
         datasets, folder, target, part or "dynamics", part is None, resume, override, command, options, begin=begin
     )
     if world is None:
-        further = f"dreamcade train {game} {shown} --run {folder} --resume".replace("  ", " ")
+        further = f"dreamcade train {game} {shown} --run {folder} --resume".replace("  ", " ") + _same(options)
         click.echo(f"{part} is done; go on with: {further}")
     else:
         click.echo(f"world written to {world}; play it: dreamcade play {world}")
 
 
-def _real(options: dict[str, Any]) -> list[str]:
-    return ["real"] if options["actions"] == "real" else []
+def named(game: str, options: dict[str, Any]) -> str:
+    """What a run and its world are called: the game, with the family and the kind of actions where they were chosen."""
+    parts = [game, options.get("family"), "real" if options.get("actions") == "real" else None]
+    return "-".join(part for part in parts if part)
+
+
+def _name_of(begin: str, game: str) -> str:
+    """What a world is called that another one of the same game went on to."""
+    name = Path(begin).resolve().name
+    return name if name.startswith(f"{game}-") else game
 
 
 def _game(name: str) -> str:
@@ -266,7 +274,7 @@ def run_training(
 
     from models.checkpoint import check_out
     from training.loop import Interrupted
-    from training.parts import take_parts
+    from training.parts import fitting_parts, take_parts
     from training.pipeline import Pipeline, check
     from training.runs import Run
 
@@ -284,9 +292,10 @@ def run_training(
     facts = {"experiment": asdict(experiment), "data": [_described(found.manifest) for found in datasets]}
     if earlier is not None:
         facts["from"] = earlier.digest
+    parts = options.get("parts") or {}
+    told = fitting_parts(experiment, splits, parts)
     run = Run(folder, facts, resume, override)
-    if options.get("parts"):
-        take_parts(experiment, run, options["parts"])
+    take_parts(run, told)
     autocast = settle_autocast(options["autocast"], device, folder)
     click.echo(
         f"{splits.train.frames} frames of {manifest.game}; {device}, {torch.get_num_threads()} threads,"
@@ -295,7 +304,7 @@ def run_training(
     begun = earlier.world if earlier is not None else None
     pipeline = Pipeline(
         experiment, splits, run, device, autocast, options["compiled"], click.echo, begun,
-        options.get("only_count", False), _look(options.get("weights_dir")),
+        options.get("only_count", False), _look(options.get("weights_dir"), device),
     )  # fmt: skip
     try:
         pipeline.train(until)
@@ -310,12 +319,20 @@ def run_training(
     return pipeline.finish(target, extra) if finish else None
 
 
-def _look(folder: Path | None) -> Any:
+def _same(options: dict[str, Any]) -> str:
+    """The options that have to be typed again to go on with a run of a family."""
+    from models.registry import ALIASES
+
+    told = f" --family {ALIASES.get(options['family'], options['family'])}" if options.get("family") else ""
+    return told + (" --actions real" if options.get("actions") == "real" else "")
+
+
+def _look(folder: Path | None, device: str) -> Any:
     """LPIPS by the weights in a folder, for dynamics that learn how things look; None without one."""
     from training.canonical import canonical
 
     found = None if folder is None else canonical(folder).lpips
-    return None if found is None else found.between
+    return None if found is None else found.to(device).between
 
 
 def as_typed(options: dict[str, Any]) -> str:
@@ -329,6 +346,8 @@ def as_typed(options: dict[str, Any]) -> str:
     told = [f" --{name} {options[key]}" for key, name, default in usual if options.get(key, default) != default]
     told += [f" --minutes {options['minutes']:g}"] if options.get("minutes") else []
     told += [" --only-count"] if options.get("only_count") else []
+    told += [f" --{part} {folder}" for part, folder in options.get("parts", {}).items()]
+    told += [f" --weights-dir {options['weights_dir']}"] if options.get("weights_dir") else []
     return "".join(told + [f" --set {quote(change)}" for change in options["changes"]])
 
 

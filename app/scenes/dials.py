@@ -20,6 +20,7 @@ class DialsScene:
 
     def __init__(self, engine: Engine, below: Scene, keymap: Keymap) -> None:
         self.done, self.engine, self.below, self.keymap = False, engine, below, keymap
+        self._world = engine.session.world_id
         self.sliders = [Slider("speed", 0, len(SPEEDS) - 1, 1, self._notch, self._set_notch, _times)]
         if engine.session.sampling is not None:
             self.sliders += [
@@ -39,7 +40,9 @@ class DialsScene:
         if event.type == pygame.KEYDOWN and self.keymap.lookup(event.key)[0] in (Does.DIALS, Does.QUIT):
             self.done = True
             return None
-        return self.below.handle(event)
+        door = self.below.handle(event)
+        self.done = self.engine.session.world_id != self._world  # another one took over, with other dials
+        return door
 
     def update(self) -> None:
         """The game goes on."""
@@ -47,6 +50,8 @@ class DialsScene:
 
     def draw(self, screen: Screen) -> None:
         """The panel, over the picture's right edge."""
+        if self.done:
+            return
         surface = screen.surface
         at = hud.layout(surface.get_size())
         width, height = min(at.picture.width, at.letters * 15), at.letters * 3

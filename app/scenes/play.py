@@ -105,7 +105,7 @@ class PlayScene:
             Does.COMPARE: self._beside,
             Does.SPLIT: self._split,
             Does.PAINT: lambda: PaintScene(engine, self.say),
-            Does.SLOTS: lambda: SlotsScene(self.session, places.sessions, self.say),
+            Does.SLOTS: lambda: SlotsScene(self.session, self.desk.places.sessions, self.say),
             Does.CALIBRATE: lambda: CalibrateScene(engine, self.names),
             Does.DIALS: self._dials_door,
         }
@@ -334,6 +334,9 @@ class PlayScene:
 
     def _relative(self) -> Relative | None:
         """The next world of this game, opened; None, and a notice, where there is none that can be."""
+        if self.engine.busy or self.engine.cursor is not None:
+            self.say("not while the dream goes back")
+            return None
         self.engine.settle()
         problem: Exception = ValueError("no other world of this game can be opened")
         try:
@@ -342,7 +345,7 @@ class PlayScene:
                     return self.engine.thinker.ask(partial(opened, folder, self.session))
                 except (ValueError, OSError) as found:
                     problem = found
-        except ValueError as found:
+        except (ValueError, OSError) as found:
             problem = found
         self.say(str(problem))
         return None

@@ -41,7 +41,8 @@ class LatentFlowConfig:
     the first step at play; times: how other times are drawn, evenly or as "logit-normal" (arXiv 2403.03206);
     objectives: further ones.
 
-    steps, temperature, guidance: at play, unless the dials say otherwise; middle: whether a step looks at the time in its middle.
+    steps, temperature, guidance: at play, unless the dials say otherwise; middle: whether a step looks at the time in
+    its middle.
     """
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -123,7 +124,7 @@ class LatentFlow(LatentDynamics):
             looked = (now + later) / 2 if self.config.middle else now
             time = torch.full((len(noise),), looked, device=noise.device)
             clean = self.guided(past, actions, noisy, time, guidance)
-            noisy = noisy + (clean - noisy) / looked * (now - later)
+            noisy = noisy + (clean - noisy) / (now if self.config.tells == "clean" else looked) * (now - later)
         return noisy if self.config.middle else clean
 
     def loss(self, latents: Tensor, actions: Tensor, progress: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
@@ -135,7 +136,8 @@ class LatentFlow(LatentDynamics):
         if room < 1:
             raise ValueError(f"windows of {latents.shape[1]} frames are too short; use {history + 1} or more")
         at, own = history + int(torch.randint(room, ())), progress >= config.own_from
-        past, asked, truth = pairs(latents, forgotten(actions, self.actions, config.forget), history, at)
+        past, taken, truth = pairs(latents, actions, history, at)
+        asked = forgotten(taken, self.actions, config.forget)
         if own and bool(torch.rand(()) < config.own_share):
             past = self._dreamed(latents, actions, at)
         noise = torch.randn_like(truth)

@@ -83,14 +83,13 @@ class LatentPredictor(LatentDynamics):
         check_batch(latents, actions, self.actions)
         if latents.shape[1] <= history:
             raise ValueError(f"windows of {latents.shape[1]} frames are too short; use {history + 1} or more")
-        actions = forgotten(actions, self.actions, config.forget)
         own, costs, extra = progress >= config.own_from, [], latents.new_zeros(())
         logs: dict[str, Tensor] = {}
         seen = latents[:, :history]
         for at in range(history, latents.shape[1]):
             past, asked, truth = pairs(latents, actions, history, at)
             past = seen if own else past
-            told = self.next(past, asked)
+            told = self.next(past, forgotten(asked, self.actions, config.forget))
             costs.append(self._error(told, truth))
             seen = torch.cat([seen[:, 1:], told[:, None]], dim=1)
             if at == history:

@@ -53,8 +53,12 @@ class LatentWorld(LearnedWorld):
     def reset(self, window: Window, rng: torch.Generator | None = None) -> State:
         """Remember the last frames of a window; where there are few, the oldest stands in for those before it."""
         frames, history = self.frames_of(window), self.dynamics.history
-        given = None if window.actions is None else window.actions.to(frames.device)
-        actions = actions_between(Window(frames, given), self)
+        reads = hasattr(self, "infer_actions")
+        if window.actions is None and not reads:  # what was pressed in a picture that somebody brings, nobody knows
+            actions = torch.full((len(frames), frames.shape[1] - 1), self.dynamics.actions, device=frames.device)
+        else:
+            given = None if window.actions is None else window.actions.to(frames.device)
+            actions = actions_between(Window(frames, given), self)
         latents = self.tokenizer.encode(frames[:, -history:])
         lack = max(0, history - latents.shape[1])
         latents = torch.cat([latents[:, :1].expand(-1, lack, -1, -1, -1), latents], dim=1)
@@ -112,9 +116,6 @@ def pairs(latents: Tensor, actions: Tensor, history: int, at: int) -> tuple[Tens
 
 def forgotten(actions: Tensor, unknown: int, rate: float) -> Tensor:
     """Actions [B, T] of which, in a share `rate` of the rows, all but the last are not known, as after a picture that
-    has no past; and none at all in a tenth of these."""
-    rows = torch.rand(len(actions), 1, device=actions.device)
-    kept = actions.clone()
-    kept[:, :-1] = torch.where(rows < rate, unknown, actions[:, :-1])
-    kept[:, -1:] = torch.where(rows < rate / 10, unknown, actions[:, -1:])
-    return kept
+    has no past; and in as many others the last one, as guidance wants to ask for it."""
+    past, last = (torch.rand(len(actions), 1, device=actions.device) < rate for _ in range(2))
+    return torch.where(torch.cat([past.expand(-1, actions.shape[1] - 1), last], dim=1), unknown, actions)
