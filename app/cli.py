@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         first, *rows = text.split(TABLE) if TABLE in text else [text]
         click.echo(f"error: {' '.join(first.split())}", err=True)
         for row in rows:
-            click.echo(row, err=True)
+            click.echo(f"| {row}", err=True)
         return status
     return result if isinstance(result, int) else 0
 

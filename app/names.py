@@ -14,9 +14,9 @@ VERTICAL, HORIZONTAL, FIRE = ("UP", "DOWN"), ("LEFT", "RIGHT"), ("FIRE",)
 class ActionNames:
     """Labels of the action ids of a world, and the way back from a label to the best id.
 
-    A latent world has labels once its table was measured; a world of real actions brings them along, and what these were
-    found to do (`moves`) helps where a label is not among them: in Pong, the button RIGHT goes UP. `known` is False where
-    there are only numbers.
+    A latent world has labels once its table was measured; a world of real actions brings them along, and what these
+    were found to do (`moves`) helps where a label is not among them: in Pong, the button RIGHT goes UP. `known` is
+    False where there are only numbers.
     """
 
     def __init__(self, spec: WorldSpec) -> None:

@@ -195,13 +195,13 @@ def test_parts_of_other_runs_are_taken_if_they_fit(
     said = capsys.readouterr().err
     assert said.splitlines()[-3:] == [
         "error: the parts do not fit together:",
-        "parameter | tokenizer | lam | dynamics |",
-        "tokenizer.latent | 16 | – | 8 |",
+        "| parameter | tokenizer | lam | dynamics |",
+        "| tokenizer.latent | 16 | – | 8 |",
     ]
     assert not (tmp_path / "third").exists()  # so that the command may be corrected
     gray = ("train", "pong", "--data", str(play["coinrun-gray"]), *usual[2:], "latent_flow", *other)
     assert main(["train", "coinrun-gray", *gray[2:]]) == 2
-    assert "frames | 104x80 | – | 84x84 |" in capsys.readouterr().err
+    assert "| frames | 104x80 | – | 84x84 |" in capsys.readouterr().err
     for part, name in (("tokenizer", "Video tokenizer"), ("lam", "LAM")):
         wrong = ("--run", str(tmp_path / f"no-{part}"), f"--{part}", str(play["pong"]))
         assert main(["train", "pong", *usual, "regression", *wrong]) == 2

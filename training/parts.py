@@ -29,8 +29,8 @@ Given = Mapping[str, tuple[Path, Mapping[str, Any]]]
 def fitting_parts(experiment: Experiment, data: Data, folders: Mapping[str, Path]) -> Given:
     """What is known of the runs that have parts, once it was found to fit an experiment and its data; nothing is written.
 
-    Raises FileNotFoundError naming what is missing and what there is, and ValueError with a table of every parameter in
-    which tokenizer, LAM and dynamics would disagree.
+    Raises FileNotFoundError naming what is missing and what there is, and ValueError with a table of every parameter
+    in which tokenizer, LAM and dynamics would disagree.
     """
     given = {part: (folder, _facts(folder, part)) for part, folder in folders.items()}
     found = data.train.datasets[0].manifest
@@ -71,8 +71,8 @@ def frames_of(facts: Mapping[str, Any]) -> str | None:
 
 
 def check_parts(experiment: Experiment, facts: Mapping[str, Mapping[str, Any]], size: str) -> None:
-    """Raise ValueError with a table unless parts fit each other. facts: part → what its run says of itself; size: of the
-    frames to be learned from."""
+    """Raise ValueError with a table unless parts fit each other. facts: part → what its run says of itself; size: of
+    the frames to be learned from."""
     told = {part: of["experiment"]["family"] for part, of in facts.items()}
     here: dict[str, Any] = json.loads(json.dumps(asdict(experiment.family)))
     reads = isinstance(experiment.family.latent_actions, LatentActionConfig)

@@ -126,7 +126,7 @@ class Run:
 
 
 def read_part(folder: Path, part: str) -> dict[str, Tensor]:
-    """The weights of a finished part of the run in a folder. Raises FileNotFoundError or ValueError saying what to do."""
+    """The weights of a finished part of the run in a folder. Raises FileNotFoundError or ValueError telling a cure."""
     path = folder / "parts" / f"{part}.safetensors"
     if not path.is_file():
         have = sorted(found.stem for found in path.parent.glob("*.safetensors"))
