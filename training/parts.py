@@ -27,7 +27,7 @@ Given = Mapping[str, tuple[Path, Mapping[str, Any]]]
 
 
 def fitting_parts(experiment: Experiment, data: Data, folders: Mapping[str, Path]) -> Given:
-    """What is known of the runs that have parts, once it was found to fit an experiment and its data; nothing is written.
+    """What is known of runs that have parts, once it was found to fit an experiment and its data; nothing is written.
 
     Raises FileNotFoundError naming what is missing and what there is, and ValueError with a table of every parameter
     in which tokenizer, LAM and dynamics would disagree.
