@@ -129,9 +129,10 @@ def test_configs_that_cannot_be(changes: dict[str, float], message: str) -> None
         replace(TINY, **changes)
 
 
-def test_frames_must_halve_three_times() -> None:
-    with pytest.raises(ValueError, match="frames must be of multiples of 8 pixels, found 20x24"):
-        WarpFamily.sized("tiny").build(WorldSpec(game="landscape", height=20, width=24))
+def test_frames_must_halve_twice() -> None:
+    with pytest.raises(ValueError, match="frames must be of multiples of 4 pixels, found 22x24"):
+        WarpFamily.sized("tiny").build(WorldSpec(game="landscape", height=22, width=24))
+    WarpFamily.sized("tiny").build(WorldSpec(game="landscape", height=84, width=84))
 
 
 def test_the_past_of_a_window_is_laid_out_as_it_moved() -> None:

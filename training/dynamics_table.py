@@ -107,16 +107,18 @@ def _row(
     begun = (folder / name / "config.json").is_file()
     run = Run(folder / name, {**terms, "experiment": asdict(experiment)}, resume=begun)
     pipeline = Pipeline(experiment, data, run, autocast=terms["autocast"], say=lambda line: say(f"{name}: {line}"))
-    for part in PARTS:
-        kept = folder / "shared" / _digest(experiment, part, terms)
-        if part != "dynamics" and not run.part_done(part) and kept.with_suffix(".safetensors").is_file():
+    shared = {part: folder / "shared" / _digest(experiment, part, terms) for part in ("tokenizer", "lam")}
+    for part, kept in shared.items():
+        if not run.part_done(part) and kept.with_suffix(".safetensors").is_file():
             shutil.copy(kept.with_suffix(".safetensors"), run.folder / "parts" / f"{part}.safetensors")
             run.add_minutes(part, json.loads(kept.with_suffix(".json").read_text()))
-        pipeline.train(part)
-        if part != "dynamics" and not kept.with_suffix(".safetensors").is_file():
+    pipeline.train("lam")
+    for part, kept in shared.items():
+        if not kept.with_suffix(".safetensors").is_file():
             kept.parent.mkdir(parents=True, exist_ok=True)
             write_text(kept.with_suffix(".json"), json.dumps(run.minutes().get(part, 0.0)))
             shutil.copy(run.folder / "parts" / f"{part}.safetensors", kept.with_suffix(".safetensors"))
+    pipeline.train()
     world = load_world(pipeline.finish(folder / "worlds" / name, {"command": f"dreamcade bench dynamics ({name})"}))
     shutil.rmtree(pipeline.cache, ignore_errors=True)  # it is large, and made again where it is wanted
     return {

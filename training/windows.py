@@ -172,7 +172,8 @@ def open_datasets(paths: tuple[str | Path, ...], game: str | None = None, mix: b
             shape = f"{len(found.action_names)} numbers a step"
             raise ValueError(f"{path} holds continuous actions, {shape}; worlds are learned from games with action ids")
         if game is not None and found.game != game and not (mix and dataset is not datasets[0]):
-            raise ValueError(f"{path} holds {found.game!r}, expected {game!r}; use --data with frames of {game}")
+            hint = f"use --data with frames of {game}" + (", or --mix" if dataset is not datasets[0] else "")
+            raise ValueError(f"{path} holds {found.game!r}, expected {game!r}; {hint}")
         if found.game != first.game and not mix:
             hint = "a world is of one game; --mix lets one learn several"
             raise ValueError(f"{path} holds {found.game!r}, {paths[0]} holds {first.game!r}; {hint}")

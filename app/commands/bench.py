@@ -164,8 +164,7 @@ def dynamics(
     if plays and len(plays) != len(data):
         raise ValueError(f"{len(data)} --data need as many --held-out or none, found {len(plays)}")
     torch.set_num_threads(threads or os.cpu_count() or 1)
-    folder = out or saves() / "bench" / "dynamics"
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder := out or saves() / "bench" / "dynamics").mkdir(parents=True, exist_ok=True)
     budget = TableBudget(
         tokenizer=tokenizer_minutes, lam=lam_minutes, dynamics=minutes,
         clips=counts["clips"], dreams=counts["dreams"], frames=counts["dream_frames"],

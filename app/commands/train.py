@@ -134,12 +134,6 @@ def train(
     run_folder: str | None,
     out: str | None,
     begin: str | None,
-    minutes: float | None,
-    tokenizer_run: Path | None,
-    lam_run: Path | None,
-    mix: bool,
-    weights_dir: Path | None,
-    only_count: bool,
     resume: bool,
     override: bool,
     **options: Any,
@@ -165,25 +159,10 @@ def train(
     """
     from training.windows import open_datasets
 
-    part = what if what in PARTS else None
-    if options["family"] and options["preset_name"] != "auto":
-        raise click.UsageError("--family and --preset say the same in two ways; leave one of them out")
-    if options["family"] and begin is not None:
-        raise click.UsageError("--from goes on with the family that a world has; leave --family out")
-    if options["family"]:
-        from models.registry import alone, family
-
-        family(options["family"])
-        part = "tokenizer" if alone(options["family"]) else part
-    if only_count and begin is None:
-        raise click.UsageError("--only-count needs --from WORLD, whose weights are kept")
-    options |= {"minutes": minutes, "only_count": only_count, "weights_dir": weights_dir}
-    options["parts"] = {
-        name: folder for name, folder in (("tokenizer", tokenizer_run), ("lam", lam_run)) if folder is not None
-    }
+    part = _checked(what, begin, options)
     game_known = what not in PARTS
     paths = data or ((str(saves() / "datasets" / what),) if game_known else ())
-    datasets = open_datasets(paths, _game(what) if game_known else None, mix)
+    datasets = open_datasets(paths, _game(what) if game_known else None, options["mix"])
     for path, dataset in zip(paths, datasets, strict=True):
         if dataset.manifest.dreamed:
             share = f"{dataset.manifest.dreamed} of {dataset.manifest.episodes} episodes"
@@ -195,7 +174,9 @@ def train(
     folder = Path(run_folder) if run_folder else saves() / "runs" / name
     target = Path(out) if out else saves() / "worlds" / name
     shown = " ".join(f"--data {path}" for path in data)
-    command = f"dreamcade train {what} {shown}".strip() + (f" --from {begin}" if begin else "") + " --mix" * mix
+    command = (
+        f"dreamcade train {what} {shown}".strip() + (f" --from {begin}" if begin else "") + " --mix" * options["mix"]
+    )
     world = run_training(
         datasets, folder, target, part or "dynamics", part is None, resume, override, command, options, begin=begin
     )
@@ -204,6 +185,26 @@ def train(
         click.echo(f"{part} is done; go on with: {further}")
     else:
         click.echo(f"world written to {world}; play it: dreamcade play {world}")
+
+
+def _checked(what: str, begin: str | None, options: dict[str, Any]) -> str | None:
+    """The part that is to be trained alone, if it is one; what was typed is checked, and the parts of other runs are
+    put together as `parts`."""
+    if options["family"] and options["preset_name"] != "auto":
+        raise click.UsageError("--family and --preset say the same in two ways; leave one of them out")
+    if options["family"] and begin is not None:
+        raise click.UsageError("--from goes on with the family that a world has; leave --family out")
+    if options["only_count"] and begin is None:
+        raise click.UsageError("--only-count needs --from WORLD, whose weights are kept")
+    runs = (("tokenizer", options.pop("tokenizer_run")), ("lam", options.pop("lam_run")))
+    options["parts"] = {name: folder for name, folder in runs if folder is not None}
+    if options["family"]:
+        from models.registry import alone, family
+
+        family(options["family"])
+        if alone(options["family"]):
+            return "tokenizer"
+    return what if what in PARTS else None
 
 
 def named(game: str, options: dict[str, Any]) -> str:
@@ -292,8 +293,7 @@ def run_training(
     facts = {"experiment": asdict(experiment), "data": [_described(found.manifest) for found in datasets]}
     if earlier is not None:
         facts["from"] = earlier.digest
-    parts = options.get("parts") or {}
-    told = fitting_parts(experiment, splits, parts)
+    told = fitting_parts(experiment, splits, options.get("parts") or {})
     run = Run(folder, facts, resume, override)
     take_parts(run, told)
     autocast = settle_autocast(options["autocast"], device, folder)
@@ -311,12 +311,10 @@ def run_training(
     except Interrupted as stop:
         click.echo(str(stop))
         raise SystemExit(130) from None
-    extra = {
-        "command": command + as_typed(options),
-        "autocast": autocast,
-        **({"from": earlier.facts} if earlier is not None else {}),
-    }
-    return pipeline.finish(target, extra) if finish else None
+    if not finish:
+        return None
+    before = {"from": earlier.facts} if earlier is not None else {}
+    return pipeline.finish(target, {"command": command + as_typed(options), "autocast": autocast, **before})
 
 
 def _same(options: dict[str, Any]) -> str:
