@@ -265,10 +265,8 @@ def run_training(
     experiment: Any = None,
     begin: str | None = None,
 ) -> Path | None:
-    """Train a run up to a part, and write the world if `finish`. Returns the world's folder or None.
-
-    begin: name or folder of a world whose dynamics go on learning.
-    """
+    """Train a run up to a part, and write the world if `finish`. Returns the world's folder or None. begin: name or
+    folder of a world whose dynamics go on learning."""
     from dataclasses import asdict
 
     import torch
@@ -301,9 +299,8 @@ def run_training(
         f"{splits.train.frames} frames of {manifest.game}; {device}, {torch.get_num_threads()} threads,"
         f" bf16 autocast {'on' if autocast else 'off'}; run {folder}"
     )
-    begun = earlier.world if earlier is not None else None
     pipeline = Pipeline(
-        experiment, splits, run, device, autocast, options["compiled"], click.echo, begun,
+        experiment, splits, run, device, autocast, options["compiled"], click.echo, earlier and earlier.world,
         options.get("only_count", False), _look(options.get("weights_dir"), device),
     )  # fmt: skip
     try:
@@ -311,10 +308,9 @@ def run_training(
     except Interrupted as stop:
         click.echo(str(stop))
         raise SystemExit(130) from None
-    if not finish:
-        return None
     before = {"from": earlier.facts} if earlier is not None else {}
-    return pipeline.finish(target, {"command": command + as_typed(options), "autocast": autocast, **before})
+    extra = {"command": command + as_typed(options), "autocast": autocast, **before}
+    return pipeline.finish(target, extra) if finish else None
 
 
 def _same(options: dict[str, Any]) -> str:
