@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +103,26 @@ def test_a_family_is_trained_and_played(play, tmp_path: Path, name: str, game: s
         assert torch.equal(frame[:, 0], frame[:, 2])
     metrics = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert ({json.loads(line)["part"] for line in metrics} >= {"lam"}) != real
+
+
+def test_windows_grow_late_in_training(play, tmp_path: Path) -> None:
+    data = data_of(play["pong"])
+    usual = family_experiment("maskgit", "pong", PONG_LOOK, "tiny", "real")
+    for late, long in ((12, (2, 12)), (0, (4, 6)), (500, (4, 6))):  # no episode has 500 frames
+        experiment = replace(usual, late_length=late, late_from=0.5)
+        pipeline = Pipeline(experiment, data, Run(tmp_path / str(late), {}))
+        pipeline.train("lam")
+        dynamics, seen = pipeline.world.dynamics, []
+        loss = dynamics.loss
+        dynamics.loss = lambda tokens, *rest, seen=seen, loss=loss: (
+            seen.append(tuple(tokens.shape[:2])) or loss(tokens, *rest)
+        )
+        pipeline.train()
+        assert seen == [(4, 6)] * 10 + [long] * 10
+    with pytest.raises(ValueError, match="late_from must be in"):
+        replace(usual, late_from=1.5)
+    with pytest.raises(ValueError, match="late_length must be 0 or more, found -1"):
+        replace(usual, late_length=-1)
 
 
 def test_the_lam_suits_the_frames() -> None:

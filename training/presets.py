@@ -50,6 +50,9 @@ class Experiment:
     need not; random play is not measured to be better than mixed.
     across: share of the dynamics' windows in which a game ends and the next one begins. Recordings stop where
     a game is over; a dream does not, and without these it would go on into what no game ever shows.
+    late_length, late_from: from this share of the dynamics' training on their windows have so many frames, with fewer
+    of them in a batch for that; 0: none do. What must be counted, as the frames until a serve, can only be learned from
+    windows that are longer than that.
     weights: how often windows come from each data set, in their order; none: each by its size.
     shares: of the time, for tokenizer, LAM and dynamics, where time decides how long each trains.
     augment: what is done to the frames that a learned tokenizer trains on. The other parts see tokens of frames as
@@ -64,13 +67,18 @@ class Experiment:
     seed: int = 0
     lam_behaviours: tuple[str, ...] = ("random",)
     across: float = 0.15
+    late_length: int = 0
+    late_from: float = 0.75
     weights: tuple[float, ...] = ()
     shares: tuple[float, float, float] = (0.0, 0.3, 0.7)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.across <= 1:
-            raise ValueError(f"across must be in [0, 1], found {self.across}")
+        for name in ("across", "late_from"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], found {getattr(self, name)}")
+        if self.late_length < 0:
+            raise ValueError(f"late_length must be 0 or more, found {self.late_length}")
         if len(self.shares) != 3 or min(self.shares) < 0 or not 0.99 < sum(self.shares) < 1.01:
             raise ValueError(f"shares must be three numbers from 0 that add up to 1, found {self.shares}")
 

@@ -58,15 +58,16 @@ def train_dynamics(pipeline: Pipeline) -> None:
         return
     cache = read_codes(cache, world.latent_actions, pipeline.cache, pipeline.device)
     draw, imagine = pipeline.drawing(cache.windows, config, cache.codes), _imagining(pipeline, cache)
-    across = pipeline.experiment.across if cache.can_cross(config.length) else 0.0
+    sizes = _sizes(pipeline, cache)
 
     def loss(rng: np.random.Generator, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
-        count = int(rng.binomial(config.batch, across)) if across else 0
-        places = draw(rng, config.batch - count, config.length)
-        tokens, codes = cache.read(places, config.length)
+        batch, length = sizes(progress)
+        across = pipeline.experiment.across if cache.can_cross(length) else 0.0
+        count = int(rng.binomial(batch, across)) if across else 0
+        tokens, codes = cache.read(draw(rng, batch - count, length), length)
         assert codes is not None
         if count:
-            more = cache.read_across(rng, count, config.length)
+            more = cache.read_across(rng, count, length)
             tokens, codes = torch.cat([tokens, more[0]]), torch.cat([codes, more[1]])
         other = [Other(*(each.to(pipeline.device) for each in found)) for found in imagine(tokens, codes, rng)]
         return dynamics.loss(tokens.to(pipeline.device), codes.to(pipeline.device), progress, *other)
@@ -77,6 +78,16 @@ def train_dynamics(pipeline: Pipeline) -> None:
     pipeline.fit_dynamics(Part("dynamics", dynamics, loss, preview), config, cache)
     if isinstance(dynamics, Regression):
         write_artifacts(pipeline)
+
+
+def _sizes(pipeline: Pipeline, cache: TokenCache) -> Callable[[float], tuple[int, int]]:
+    """What tells, by the share of training that is done, how many windows a batch has and how many frames a window."""
+    config, experiment = pipeline.experiment.dynamics, pipeline.experiment
+    late = experiment.late_length
+    if not late or int(cache.windows.lengths.max()) < late:
+        return lambda progress: (config.batch, config.length)
+    fewer = max(2, round(config.batch * config.length / late))
+    return lambda progress: (fewer, late) if progress >= experiment.late_from else (config.batch, config.length)
 
 
 def _count(pipeline: Pipeline, cache: TokenCache) -> None:
