@@ -113,10 +113,12 @@ def test_windows_grow_late_in_training(play, tmp_path: Path) -> None:
         pipeline = Pipeline(experiment, data, Run(tmp_path / str(late), {}))
         pipeline.train("lam")
         dynamics, seen = pipeline.world.dynamics, []
-        loss = dynamics.loss
-        dynamics.loss = lambda tokens, *rest, seen=seen, loss=loss: (
-            seen.append(tuple(tokens.shape[:2])) or loss(tokens, *rest)
-        )
+
+        def loss(tokens, *rest, seen=seen, known=dynamics.loss):
+            seen.append(tuple(tokens.shape[:2]))
+            return known(tokens, *rest)
+
+        dynamics.loss = loss
         pipeline.train()
         assert seen == [(4, 6)] * 10 + [long] * 10
     with pytest.raises(ValueError, match="late_from must be in"):
