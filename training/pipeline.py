@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.checkpoint import save_world
+from models.dynamics.latent_flow import LatentFlowConfig
+from models.dynamics.latent_predictor import LatentPredictorConfig
 from models.dynamics.pixel_film import PixelFiLMFamily
 from models.dynamics.warp import WarpFamily
 from models.given_actions import RealActions
@@ -141,7 +143,12 @@ class Pipeline:
         only_count: bool = False,
         look: Look | None = None,
     ) -> None:
-        if look is None and getattr(getattr(experiment.family.dynamics, "objectives", None), "perceptual", 0):
+        dynamics = experiment.family.dynamics
+        if (
+            look is None
+            and isinstance(dynamics, LatentPredictorConfig | LatentFlowConfig)
+            and dynamics.objectives.perceptual
+        ):
             raise ValueError("perceptual > 0 needs the weights of LPIPS; give their folder with --weights-dir")
         self.look = look
         self.experiment, self.run, self.device = experiment, run, device

@@ -300,7 +300,8 @@ def run_training(
         f" bf16 autocast {'on' if autocast else 'off'}; run {folder}"
     )
     pipeline = Pipeline(
-        experiment, splits, run, device, autocast, options["compiled"], click.echo, earlier and earlier.world,
+        experiment, splits, run, device, autocast, options["compiled"], click.echo,
+        None if earlier is None else earlier.world,
         options.get("only_count", False), _look(options.get("weights_dir"), device),
     )  # fmt: skip
     try:
