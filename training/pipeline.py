@@ -144,11 +144,8 @@ class Pipeline:
         look: Look | None = None,
     ) -> None:
         dynamics = experiment.family.dynamics
-        if (
-            look is None
-            and isinstance(dynamics, LatentPredictorConfig | LatentFlowConfig)
-            and dynamics.objectives.perceptual
-        ):
+        judged = isinstance(dynamics, LatentPredictorConfig | LatentFlowConfig) and dynamics.objectives.perceptual > 0
+        if judged and look is None:
             raise ValueError("perceptual > 0 needs the weights of LPIPS; give their folder with --weights-dir")
         self.look = look
         self.experiment, self.run, self.device = experiment, run, device
