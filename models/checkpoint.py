@@ -47,7 +47,7 @@ def from_json(kind: Any, data: Any, where: str = "config") -> Any:
         except ArithmeticError as error:
             raise ValueError(f"{where} has a value that cannot be: {error}") from error
     options = [option for option in get_args(kind) if is_dataclass(option)]
-    if options and data is not None:
+    if options and not (data is None and type(None) in get_args(kind)):
         return _one_of(options, data, where)
     if not _fits(kind, data):
         raise ValueError(f"{where} must be {getattr(kind, '__name__', kind)}, found {str(data)[:60]!r}")

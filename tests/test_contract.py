@@ -505,8 +505,8 @@ def test_inferred_actions_are_actions(worlds, name: str) -> None:
 def test_uncertainty_is_a_picture_of_doubt(worlds, name: str) -> None:
     if not isinstance(worlds[name], ShowsUncertainty):
         pytest.skip("it does not say where it guessed")
-    state = worlds[name].step(worlds[name].reset(start()), torch.tensor([0, 1, 2]), luck(0))
-    doubt = worlds[name].uncertainty(state)
+    world = hot(worlds[name])
+    doubt = world.uncertainty(world.step(world.reset(start()), torch.tensor([0, 1, 2]), luck(0)))
     assert doubt.is_floating_point()
     assert doubt.ndim == 3
     assert len(doubt) == 3

@@ -174,13 +174,15 @@ def test_strips_and_report(card):
 
 def test_a_copy_of_the_last_frame_obeys_nobody(play):
     found = evaluate(CopyWorld(), play, replace(OPTIONS, horizons=(1, 4)))
-    assert "lam" not in found
+    assert value(found["lam"]["code_gain"]) == 1  # the section is about the game's own actions
+    assert found["lam"]["codes"] == 4
+    assert "lam_code_gain" not in found["lam"]
     assert "tokenizer" not in found
     assert found["prediction"]["world"]["4"] == found["prediction"]["copy_last_frame"]["4"]
     assert value(found["prediction"]["delta4_psnr"]["all"]) == 0
     assert value(found["dreams"]["world"]["all"]["ball_frozen"]) == 1
     assert found["dreams"]["collapse"]["collapsed"] == 3
-    assert "the world lacks the ability InfersActions: no section 'lam'" in found["notes"]
+    assert "the world is under the game's own actions: section 'lam' is about these" in found["notes"]
 
 
 def test_deaf_and_mirrored_worlds_do_not_obey(play, palette):

@@ -129,7 +129,7 @@ def evaluate(
             _strip(options, "tokenizer", sheet)
         table = spec.table
         plays: list[Track] = []
-        if isinstance(world, InfersActions) or len(spec.actions) == len(dataset.manifest.action_names):
+        if isinstance(world, InfersActions) or spec.actions == tuple(dataset.manifest.action_names):
             say("actions")
             plays = list(tracks(world, dataset, probe, history=options.history))
             measured = table_of(plays, dataset.manifest.action_names, len(spec.actions))
