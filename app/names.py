@@ -22,7 +22,7 @@ class ActionNames:
     def __init__(self, spec: WorldSpec) -> None:
         count = len(spec.actions)
         table = spec.table
-        named = not any(name.lower().startswith("latent") for name in spec.actions)
+        named = not spec.latent
         self.known = table is not None or named
         self.labels: tuple[str, ...] = spec.actions
         self.agreement: tuple[float | None, ...] = (None,) * count

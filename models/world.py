@@ -65,6 +65,11 @@ class WorldSpec:
         if not 0 < self.fps <= 1000:
             raise ValueError(f"fps of a world must be in (0, 1000], found {self.fps}")
 
+    @property
+    def latent(self) -> bool:
+        """Whether the actions are codes that were found in the pixels, and not the game's own."""
+        return any(name.lower().startswith("latent") for name in self.actions)
+
 
 @dataclass(frozen=True, slots=True)
 class Window:

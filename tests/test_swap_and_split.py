@@ -17,7 +17,7 @@ from test_app_doubles import CONTEXT, HEIGHT, WIDTH, CountingWorld, clips, spec
 from test_app_game import Table
 from torch import Tensor
 
-from app import relatives
+from app import library, relatives
 from app.keymap import Keymap, chosen_keys
 from app.scenes.split import BINDINGS, SplitScene
 from app.session import Session
@@ -61,8 +61,8 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
         told = {"game": "block", "height": height, "width": WIDTH, "channels": 3}
         (folder / "config.json").write_text(json.dumps({"format": 1, "family": f"family of {name}", "spec": told}))
         (folder / "model.safetensors").write_bytes(name.encode())
-    monkeypatch.setattr(relatives.library, "worlds", lambda: found)
-    monkeypatch.setattr(relatives.library, "open_world", lambda folder, where: Darker())
+    monkeypatch.setattr(library, "worlds", lambda: found)
+    monkeypatch.setattr(library, "open_world", lambda folder, where: Darker())
     monkeypatch.setattr(relatives.checkpoint, "load_starts", lambda folder: [clip[:2] for clip in clips(2)])
     return found
 
@@ -128,7 +128,7 @@ def test_a_relative_that_cannot_be_opened_is_told(table, monkeypatch: pytest.Mon
     def broken(folder: Path, where: str) -> None:
         raise ValueError(f"{folder.name} is damaged")
 
-    monkeypatch.setattr(relatives.library, "open_world", broken)
+    monkeypatch.setattr(library, "open_world", broken)
     table.press(pygame.K_x)
     assert table.scene.notice == "a-other is damaged"
     assert isinstance(table.session.world, CountingWorld)

@@ -59,12 +59,11 @@ def commit() -> str:
 
 def write_card(spec: WorldSpec, facts: Mapping[str, Any]) -> str:
     """The model card: what it is, what it was made of, what its codes do, how good it is."""
-    real = not any(name.startswith("latent") for name in spec.actions)
     lines = [
         f"# {spec.game}, dreamed",
         "",
         f"A world of {spec.height}x{spec.width} pixels at {spec.fps:g} frames a second with {len(spec.actions)} "
-        + ("actions of the game itself." if real else "latent actions, found without labels."),
+        + ("latent actions, found without labels." if spec.latent else "actions of the game itself."),
         "",
         "## Made of",
         "",
@@ -77,10 +76,10 @@ def write_card(spec: WorldSpec, facts: Mapping[str, Any]) -> str:
         "",
     ]  # fmt: skip
     if spec.table is not None:
-        what = "action" if real else "code"
+        what = "code" if spec.latent else "action"
         lines += [f"## What the {what}s do", "", f"| {what} | name | agreement | use |", "| --- | --- | --- | --- |"]
         rows = zip(spec.table.labels, spec.table.agreement, spec.table.usage, strict=True)
-        called = spec.actions if real else [str(code) for code in range(len(spec.actions))]
+        called = [str(code) for code in range(len(spec.actions))] if spec.latent else spec.actions
         lines += [
             f"| {name} | {label} | {share:.0%} | {use:.1%} |"
             for name, (label, share, use) in zip(called, rows, strict=True)

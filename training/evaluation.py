@@ -343,7 +343,7 @@ def _notes(world: World, probe: Probe | None, horizons: tuple[int, ...], options
             f"no object probe for {world.spec.game!r} at this size: what moves is told by the picture, if it scrolls"
         )
     for ability, lost in ((Reconstructs, "tokenizer"), (InfersActions, "lam")):
-        if ability is InfersActions and not any(name.startswith("latent") for name in world.spec.actions):
+        if ability is InfersActions and not world.spec.latent:
             notes.append("the world is under the game's own actions: section 'lam' is about these")
         elif not isinstance(world, ability):
             notes.append(f"the world lacks the ability {ability.__name__}: no section {lost!r}")

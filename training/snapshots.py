@@ -104,7 +104,7 @@ def with_dynamics(world: Learned, dynamics: nn.Module) -> Learned:
 
 def named(spec: WorldSpec, table: ActionTable) -> WorldSpec:
     """A spec with its table, whose codes are called by what they do; the game's own actions keep their names."""
-    if not all(name.startswith("latent") for name in spec.actions):
+    if not spec.latent:
         return replace(spec, table=table)
     names = tuple(f"latent {code} · {label}" for code, label in enumerate(table.labels))
     return replace(spec, table=table, actions=names)

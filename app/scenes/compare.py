@@ -5,9 +5,7 @@ from __future__ import annotations
 import enum
 import math
 import time
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,18 +14,18 @@ import pygame
 
 from app import theme
 from app.closeness import difference
-from app.compare import Comparison, Mode, Point, Turn
+from app.compare import Comparison, Mode, Point
 from app.controllers import Human
 from app.curve import draw_curve
 from app.hud import badge
 from app.keymap import ARROWS, NUMBERS, Binding, Key, Keymap, chosen_keys
 from app.scenes.help import HelpScene
+from app.scenes.paired import Paired
 from app.scenes.scene import Scene
 from app.screen import Screen
 from app.thinker import Thinker
 from app.timeline import Frame
 
-NOTICE_S = 2.0
 SAID = {
     Mode.CODES: "codes: you play the real game, the dream follows what is read off it",
     Mode.KEYS: "keys: your code goes to the dream, its button to the real game, both answer at once",
@@ -119,12 +117,8 @@ def bars(width: int) -> int:
     return at.top.height + at.titles[0].height + at.curve.height
 
 
-class CompareScene:
-    """Two games under the same keys. `turns` of them are counted by the comparison.
-
-    fps: turns a second, 0 for one whenever the loop comes round. thinker: where they are thought, while the last
-    one stays on show; None: here.
-    """
+class CompareScene(Paired):
+    """Two games under the same keys. `turns` of them are counted by the comparison. fps, thinker: see `Paired`."""
 
     def __init__(
         self,
@@ -137,19 +131,11 @@ class CompareScene:
         fps: float = 0.0,
         thinker: Thinker | None = None,
     ) -> None:
-        self.comparison, self.title, self.fps = comparison, title, fps
-        self.captures, self.datasets = captures, datasets
-        self.thinker = thinker or Thinker()
-        self._turn: Future[Turn] | None = None
+        super().__init__(captures=captures, fps=fps, thinker=thinker)
+        self.comparison, self.title, self.datasets = comparison, title, datasets
         self._shown = self._present()
-        self._due = 0.0
-        self._times: deque[float] = deque(maxlen=30)
         self.keymap = Keymap("COMPARE", BINDINGS, chosen_keys())
         self.human = Human(comparison.hears)
-        self.done, self.paused = False, False
-        self.stale = True  # there is something new to draw
-        self.notice, self._until = "", 0.0
-        self._single, self._shot = False, False
         self._commands: dict[enum.Enum, Callable[[], None]] = {
             CompareDoes.PAUSE: self._pause,
             CompareDoes.STEP: self._one_step,
@@ -161,15 +147,6 @@ class CompareScene:
             CompareDoes.FULLSCREEN: screen.toggle_fullscreen,
             CompareDoes.QUIT: self._quit,
         }
-
-    @property
-    def waiting(self) -> bool:
-        """Paused: nothing moves by itself."""
-        return self.paused
-
-    def say(self, words: str) -> None:
-        """Show a line over the pictures for a moment."""
-        self.notice, self._until = words, time.monotonic() + NOTICE_S
 
     def handle(self, event: Any) -> Scene | None:
         """Keys, and the loss of the keyboard."""
@@ -190,15 +167,8 @@ class CompareScene:
     def update(self) -> None:
         """One turn of both games, unless paused."""
         self.stale = self._collect()
-        if self.paused and not self._single:
+        if not self.begins():
             return
-        now = time.monotonic()
-        if self._turn is not None or (now < self._due and not self._single):
-            return
-        self._single = False
-        if self.fps > 0:
-            self._due = max(self._due, now - 1.0 / self.fps) + 1.0 / self.fps
-        self._times.append(now)
         if self.comparison.over:
             self.paused = True
             self.say("the recorded episode is over")
@@ -221,9 +191,7 @@ class CompareScene:
             label = theme.fitted(words, at.letters, rect.width - at.letters, theme.SKY)
             surface.blit(label, label.get_rect(center=rect.center))
         draw_curve(surface, at.curve, at.letters, curve, comparison.threshold)
-        if self._shot:
-            self._shot = False
-            self._save_shot(screen)
+        self._save_shot(screen, f"{self.title}-compare", self.comparison.turns)
         if self.notice and time.monotonic() < self._until:
             badge(surface, self.notice, at.letters, midbottom=(surface.get_width() // 2, at.curve.top - 4))
 
@@ -245,13 +213,8 @@ class CompareScene:
         ]
         parts += [] if median is None else [f"median {median:.0f} of {len(comparison.spans)}"]
         parts += [] if turn is None else [f"PSNR {turn.psnr:.1f}", f"moving {_decibels(turn.moving)}"]
-        parts += [f"{self._rate():.0f} FPS", f"model {comparison.session.model_ms:.1f} ms"]
+        parts += [f"{self.rate():.0f} FPS", f"model {comparison.session.model_ms:.1f} ms"]
         return [*parts, f"syncs {comparison.syncs}"]
-
-    def _rate(self) -> float:
-        """Turns a second of late."""
-        span = self._times[-1] - self._times[0] if len(self._times) > 1 else 0.0
-        return (len(self._times) - 1) / span if span > 0 else 0.0
 
     def _top(self, surface: pygame.Surface, at: View) -> None:
         pygame.draw.rect(surface, theme.PANEL, at.top)
@@ -276,20 +239,6 @@ class CompareScene:
         line = theme.fitted("   ".join(parts), at.letters, at.top.width - 2 * pad)
         surface.blit(line, line.get_rect(midleft=(pad, half * 1.5 - 1)))
 
-    def _action_key(self, value: int | str, down: bool) -> None:
-        if not down:
-            self.human.release(value)
-        elif not self.human.press(value):
-            known = ", ".join(self.human.names.distinct()) or "only numbers"
-            wanted = f"action {value + 1}" if isinstance(value, int) else value
-            self.say(f"no {wanted} here: {known}")
-
-    def _pause(self) -> None:
-        self.paused = not self.paused
-
-    def _one_step(self) -> None:
-        self.paused, self._single = True, True
-
     def _present(self) -> tuple[Frame, Frame, list[Point]]:
         """Real frame, dreamed frame and curve as they stand between two turns."""
         comparison = self.comparison
@@ -297,9 +246,9 @@ class CompareScene:
 
     def _collect(self, wait: bool = False) -> bool:
         """Show the turn that was thought, if it is done. wait: until it is. True if there is a new picture."""
-        if self._turn is None or not (wait or self._turn.done()):
+        done = self.finished(wait)
+        if done is None:
             return False
-        done, self._turn = self._turn, None
         done.result()
         self._shown = self._present()
         return True
@@ -333,17 +282,6 @@ class CompareScene:
     def _record(self) -> None:
         self._collect(wait=True)
         self.comparison.toggle_tape(self.datasets, self.say)
-
-    def _ask_shot(self) -> None:
-        self._shot = True
-
-    def _save_shot(self, screen: Screen) -> None:
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        path = self.captures / f"{self.title}-compare-{stamp}-{self.comparison.turns:06d}.png"
-        try:
-            self.say(f"saved {screen.save(path).name}")
-        except OSError as problem:
-            self.say(str(problem))
 
     def _quit(self) -> None:
         self._collect(wait=True)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import enum
 import time
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +16,11 @@ from app.hud import badge
 from app.keymap import ARROWS, NUMBERS, Binding, Key, Keymap, chosen_keys
 from app.names import ActionNames
 from app.scenes.help import HelpScene
+from app.scenes.paired import Paired
 from app.scenes.scene import Scene
 from app.screen import Screen
 from app.session import Session
 from app.thinker import Thinker
-from app.timeline import Frame
-
-NOTICE_S = 2.0
 
 
 class SplitDoes(enum.Enum):
@@ -55,9 +51,9 @@ BINDINGS: tuple[Binding, ...] = (
 )
 
 
-class SplitScene:
-    """Two sessions of one game. titles: what stands over each; fps: turns a second, 0 for one whenever the loop comes
-    round; thinker: where they are thought, one after the other."""
+class SplitScene(Paired):
+    """Two sessions of one game. titles: what stands over each; fps, thinker: see `Paired`; both are thought one after
+    the other."""
 
     def __init__(
         self,
@@ -69,19 +65,14 @@ class SplitScene:
         fps: float = 0.0,
         thinker: Thinker | None = None,
     ) -> None:
-        self.sessions, self.names_of, self.captures, self.fps = sessions, titles, captures, fps
+        super().__init__(captures=captures, fps=fps, thinker=thinker)
+        self.sessions, self.names_of = sessions, titles
         self.names = tuple(ActionNames(session.world.spec) for session in sessions)
         self.human = Human(self.names[0])
-        self.thinker = thinker or Thinker()
         self.keymap = Keymap("SPLIT", BINDINGS, chosen_keys())
-        self.done, self.paused, self.stale = False, False, True
         self.turns = 0
-        self.notice, self._until = "", 0.0
         self._acted: tuple[int, int] | None = None
-        self._single, self._shot, self._due = False, False, 0.0
-        self._turn: Future[tuple[Frame, Frame]] | None = None
         self._shown = (sessions[0].frame, sessions[1].frame)
-        self._times: deque[float] = deque(maxlen=30)
         self._commands: dict[enum.Enum, Callable[[], None]] = {
             SplitDoes.PAUSE: self._pause,
             SplitDoes.STEP: self._one_step,
@@ -90,15 +81,6 @@ class SplitScene:
             SplitDoes.FULLSCREEN: screen.toggle_fullscreen,
             SplitDoes.QUIT: self._quit,
         }
-
-    @property
-    def waiting(self) -> bool:
-        """Paused: nothing moves by itself."""
-        return self.paused
-
-    def say(self, words: str) -> None:
-        """Show a line for a moment."""
-        self.notice, self._until = words, time.monotonic() + NOTICE_S
 
     def handle(self, event: Any) -> Scene | None:
         """Keys, and the loss of the keyboard."""
@@ -109,10 +91,7 @@ class SplitScene:
         down = event.type == pygame.KEYDOWN
         does, value = self.keymap.lookup(event.key)
         if does in (SplitDoes.ACT, SplitDoes.MOVE):
-            if not down:
-                self.human.release(value)
-            elif not self.human.press(value):
-                self.say(f"no such action here: {', '.join(self.names[0].distinct()) or 'only numbers'}")
+            self._action_key(value, down)
         elif down and does is SplitDoes.HELP:
             self.human.release_all()
             return HelpScene(self.keymap, "two worlds of one game under the same keys")
@@ -123,13 +102,8 @@ class SplitScene:
     def update(self) -> None:
         """Take what was thought, and have both think the next frame when it is time to."""
         self.stale = self._collect()
-        now = time.monotonic()
-        if self._turn is not None or (self.paused and not self._single) or (not self._single and now < self._due):
+        if not self.begins():
             return
-        self._single = False
-        if self.fps > 0:
-            self._due = max(self._due, now - 1.0 / self.fps) + 1.0 / self.fps
-        self._times.append(now)
         left = self.human.act()
         acted = (left, self.meant(left))
         self._acted = acted
@@ -153,7 +127,7 @@ class SplitScene:
         letters = max(11, min(20, width // 50))
         top, line = round(letters * 1.8), round(letters * 1.8)
         pygame.draw.rect(surface, theme.PANEL, pygame.Rect(0, 0, width, top))
-        words = f"{self._rate():.0f} FPS   frame {self.turns}   H: help" + ("   PAUSED" if self.paused else "")
+        words = f"{self.rate():.0f} FPS   frame {self.turns}   H: help" + ("   PAUSED" if self.paused else "")
         label = theme.fitted(words, letters, width - letters, theme.INK)
         surface.blit(label, label.get_rect(midleft=(letters // 2, top // 2)))
         for side, (frame, title) in enumerate(zip(self._shown, self.titles(), strict=True)):
@@ -162,9 +136,7 @@ class SplitScene:
             pygame.draw.rect(surface, theme.EDGE, edge, 1)
             label = theme.fitted(title, letters, pane.width - letters, theme.SKY)
             surface.blit(label, label.get_rect(center=(pane.centerx, top + line // 2)))
-        if self._shot:
-            self._shot = False
-            self._save_shot(screen)
+        self._save_shot(screen, "split", self.turns)
         if self.notice and time.monotonic() < self._until:
             badge(surface, self.notice, letters, midbottom=(width // 2, height - letters))
 
@@ -177,14 +149,10 @@ class SplitScene:
         left, right = (f"{self.names_of[i]}: {told[i]} · {ms[i]:.0f} ms" for i in (0, 1))
         return left, right
 
-    def _rate(self) -> float:
-        span = self._times[-1] - self._times[0] if len(self._times) > 1 else 0.0
-        return (len(self._times) - 1) / span if span > 0 else 0.0
-
     def _collect(self, wait: bool = False) -> bool:
-        if self._turn is None or not (wait or self._turn.done()):
+        done = self.finished(wait)
+        if done is None:
             return False
-        done, self._turn = self._turn, None
         self._shown = done.result()
         self.turns += 1
         return True
@@ -195,22 +163,6 @@ class SplitScene:
         self.thinker.ask(lambda: right.join(left))
         self._shown = (left.frame, right.frame)
         self.say("both go on from the left one's last frames")
-
-    def _pause(self) -> None:
-        self.paused = not self.paused
-
-    def _one_step(self) -> None:
-        self.paused, self._single = True, True
-
-    def _ask_shot(self) -> None:
-        self._shot = True
-
-    def _save_shot(self, screen: Screen) -> None:
-        path = self.captures / f"split-{time.strftime('%Y%m%d-%H%M%S')}-{self.turns:06d}.png"
-        try:
-            self.say(f"saved {screen.save(path).name}")
-        except OSError as problem:
-            self.say(str(problem))
 
     def _quit(self) -> None:
         self._collect(wait=True)

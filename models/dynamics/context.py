@@ -33,6 +33,12 @@ class Memory(NamedTuple):
         filled, lack = keys.shape[4], (0, 0, frames - keys.shape[4], 0)
         return cls(F.pad(keys, lack), F.pad(values, lack), torch.full((len(keys),), filled, device=keys.device))
 
+    @classmethod
+    def empty(cls, like: Tensor, batch: int, blocks: int, places: int, frames: int, heads: int) -> Memory:
+        """Nothing yet, in room for so many frames; like: a tensor of the trunk, whose last axis has its width."""
+        keys = like.new_zeros(batch, blocks, places, heads, frames, like.shape[-1] // heads)
+        return cls(keys, keys.clone(), torch.zeros(batch, dtype=torch.int64, device=like.device))
+
     def past(self) -> list[Past]:
         """One `Past` a block, for one present frame."""
         offset = torch.arange(self.keys.shape[4], 0, -1, device=self.keys.device)

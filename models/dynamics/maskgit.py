@@ -237,9 +237,7 @@ class MaskGIT(nn.Module):
         reach, past = self.config.reach - 1, tokens[:, :-1]
         batch, frames, places = past.shape
         if not frames:
-            heads = (self.config.heads, reach, self.config.width // self.config.heads)
-            empty = self.place.new_zeros(batch, len(self.trunk), places, *heads)
-            return Memory(empty, empty.clone(), torch.zeros(batch, dtype=torch.int64, device=tokens.device))
+            return Memory.empty(self.place, batch, len(self.trunk), places, reach, self.config.heads)
         _, kept = self.foretell(past, shifted(past), actions, table)
         return Memory.of(kept, reach)
 

@@ -124,9 +124,7 @@ class Regression(nn.Module):
         reach, past = self.config.reach - 1, tokens[:, :-1]
         batch, frames, places = past.shape
         if not frames:
-            heads = (self.config.heads, reach, self.config.width // self.config.heads)
-            empty = self.place.new_zeros(batch, len(self.blocks), places, *heads)
-            return Memory(empty, empty.clone(), torch.zeros(batch, dtype=torch.int64, device=tokens.device))
+            return Memory.empty(self.place, batch, len(self.blocks), places, reach, self.config.heads)
         return Memory.of(self.foretell(past, actions)[1], reach)
 
     def advance(self, present: Tensor, action: Tensor, memory: Memory) -> tuple[Tensor, Tensor, Memory]:
