@@ -237,6 +237,7 @@ def test_help_stops_the_game_lists_every_key_and_closes(table):
     table.turns(3)
     assert table.session.steps == 1
     assert (before != table.pixels()).mean() > 0.3
+    assert table.pixels()[-2:].max() < 40  # the last line is not cut off
     table.press(pygame.K_ESCAPE)
     assert len(table.game.stack) == 1
     table.turns(1)

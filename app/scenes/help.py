@@ -64,7 +64,7 @@ class HelpScene:
             said = theme.fitted(what, letters, left + page - split, theme.INK, least=8)
             surface.blit(said, said.get_rect(midleft=(split, y + pitch / 2)))
         note = theme.fitted(self.note, letters, page, theme.FAINT)
-        surface.blit(note, note.get_rect(midleft=(left, top + (rows - 0.6) * pitch)))
+        surface.blit(note, note.get_rect(midleft=(left, top + (rows - 1.2) * pitch)))
 
 
 def _keys(binding: Binding, buttons: Table) -> str:
