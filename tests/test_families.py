@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from models.patch_actions import PatchActionConfig
 from models.registry import FAMILIES
 from models.world import InfersActions, Window, WorldSpec
 from training import dynamics_table
-from training.dynamics_table import TableBudget, table, tabulate
+from training.dynamics_table import TableBudget, details, table, tabulate
 from training.families import Look, family_experiment
 from training.held_out import held_out
 from training.pipeline import Data, Pipeline, check
@@ -256,16 +257,18 @@ BUDGET = TableBudget(tokenizer=0.01, lam=0.01, dynamics=0.01, clips=3, dreams=1,
 def test_rows_share_their_parts_and_are_not_done_twice(play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, dataset = data_of(play["pong"]), open_datasets((play["pong"],))[0]
     said: list[str] = []
-    rows = ("latent_predictor", "latent_flow", "regression")
+    rows = ("regression", "latent_predictor", "latent_flow")  # in the order of the table
     measured = held_out(dataset, "all")
     found = tabulate(data, measured, tmp_path, BUDGET, rows, ("real",), size="tiny", say=said.append)
     assert list(found["rows"]) == [f"{name}-real" for name in rows]
     assert any("latent_flow-real: tokenizer: done before" in line for line in said)
-    one, two = (tmp_path / f"{name}-real" / "parts" / "tokenizer.safetensors" for name in rows[:2])
+    one, two = (tmp_path / f"{name}-real" / "parts" / "tokenizer.safetensors" for name in rows[1:])
     assert one.read_bytes() == two.read_bytes()
-    predictor, flow, regression = (found["rows"][f"{name}-real"] for name in rows)
+    regression, predictor, flow = (found["rows"][f"{name}-real"] for name in rows)
     assert flow["minutes"]["tokenizer"] >= 0.9 * predictor["minutes"]["tokenizer"] > 0
-    assert predictor["drawn"] is None
+    assert predictor["drawn"]["samples"] == 1
+    assert predictor["drawn"]["diversity"]["value"] == 0
+    assert predictor["drawn"]["best"] == predictor["drawn"]["each"]
     assert flow["drawn"]["best"]["value"] <= flow["drawn"]["each"]["value"]
     assert flow["drawn"]["diversity"]["value"] > 0
     assert set(flow["few_steps"]["mse"]) == {"1", "2", "4", "16"}
@@ -278,9 +281,18 @@ def test_rows_share_their_parts_and_are_not_done_twice(play, tmp_path: Path, mon
     still = found["rows"]["latent_flow-real"]["card"]["prediction"]["copy_last_frame"]["10"]["mse"]["value"]
     assert cells["copy last frame"][3] == dynamics_table._shown(1000 * still)
     assert "latent flow-real" in cells
+    titles, *more = (line.strip("| ").split(" | ") for line in details(found).splitlines() if "---" not in line)
+    below = dict(zip(titles, more[0], strict=True))["vectors below copied ones"]
+    assert (more[0][0], below) == ("regression-real", dynamics_table._shown(regression["regressed"]["below_copy"]))
+    assert more[1][titles.index("best of 8, MSE·10³ @10")] == more[1][titles.index("one dream, MSE·10³ @10")]
     monkeypatch.setattr(dynamics_table, "_row", lambda *rest: pytest.fail("done before"))
-    again = tabulate(data, measured, tmp_path, BUDGET, rows, ("real",), size="tiny")
-    assert again == found
+    again = tabulate(data, measured, tmp_path, BUDGET, rows[:1], ("real",), size="tiny")
+    assert again == found  # those that were not asked for, too
+    (kept := tmp_path / "kept").mkdir()
+    for name in rows:
+        shutil.copy(tmp_path / f"{name}-real.json", kept)
+    elsewhere = tabulate(data, measured, tmp_path / "new", BUDGET, rows, ("real",), size="tiny", results=kept)
+    assert elsewhere == found
     with pytest.raises(ValueError, match="was made under other terms"):
         tabulate(data, measured, tmp_path, BUDGET, rows, ("real",), size="tiny", seed=2)
 

@@ -228,6 +228,34 @@ def test_pixel_film_counts_more_what_moves() -> None:
         PixelFiLMConfig(past=4, past_actions=4)
 
 
+def test_pixel_film_learns_from_its_own_dream_later_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = replace(PixelFiLMConfig.sized("tiny"), own_share=1.0).build(PixelsConfig().build(block_play.SPEC), 3)
+    window, _ = block_play.play(2, 9)
+    frames, actions = PixelsConfig().build(block_play.SPEC).encode(window.frames), window.actions
+    dreamed = model._dreamed(frames, actions, 6)
+    one = model.next(frames[:, :4], actions[:, :4])
+    two = model.next(torch.cat([frames[:, 1:4], one[:, None]], dim=1), actions[:, 1:5])
+    torch.testing.assert_close(dreamed, torch.stack([frames[:, 2], frames[:, 3], one, two], dim=1))
+    seen: list[tuple[int, bool]] = []
+    plain = model.logits
+
+    def watched(past: Tensor, asked: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            at = 4 + int((frames[:, :, 0] == past[:, :1, 0]).all(dim=(0, 2, 3)).nonzero()[0])
+            seen.append((at, torch.equal(past, frames[:, at - 4 : at])))
+            assert torch.equal(asked[:, :4], actions[:, at - 4 : at])
+        return plain(past, asked)
+
+    monkeypatch.setattr(model, "logits", watched)
+    for progress in (0.0, 1.0):
+        for _ in range(30):
+            model.loss(frames, actions, progress)
+    assert {at for at, _ in seen[:30]} == {4, 5, 6, 7}
+    assert all(real for _, real in seen[:30])
+    assert not all(real for _, real in seen[30:])
+
+
 def test_regression_is_causal_and_snaps() -> None:
     torch.manual_seed(0)
     window, _ = block_play.play(4, 6)
@@ -268,6 +296,41 @@ def test_further_objectives_pull_at_what_is_told(name: str) -> None:
         assert all(torch.isfinite(log) for log in logs.values())
         if name == "consistency" and counts:
             assert not told.grad[2].any()
+
+
+@pytest.mark.parametrize("name", ["adversarial", "consistency", "perceptual"])
+def test_frames_and_codebook_vectors_may_have_further_objectives(name: str) -> None:
+    torch.manual_seed(0)
+    objectives = ObjectivesConfig(**{name: 1.0}, begin=0.0, width=8)
+    pixels = PixelsConfig().build(replace(SPEC, height=24, width=16))
+    film = replace(PixelFiLMConfig.sized("tiny"), objectives=objectives).build(pixels, 3)
+    film.objectives.look = lambda one, other: (one - other).abs().mean(dim=(1, 2, 3))
+    film.objectives.decode = lambda latents: latents
+    frames, actions = torch.rand(2, 6, film.channels, 24, 16), torch.randint(3, (2, 5))
+    found = []
+    for progress in (-1.0, 1.0):
+        torch.manual_seed(1)
+        found.append(film.loss(frames, actions, progress))
+    (plain, _), (told, logs) = found
+    adds = {"adversarial": ("judge", "taken"), "consistency": ("action_ce_told",), "perceptual": ("lpips",)}[name]
+    more = sum(float(logs[each]) * (-1 if each == "taken" else 1) for each in adds)
+    assert float((told - plain).detach()) == pytest.approx(more, rel=1e-3)
+    assert more != 0
+    if name == "perceptual":
+        with pytest.raises(ValueError, match="regression has no gradient through snapped frames"):
+            RegressionConfig(objectives=objectives)
+        return
+    config = RegressionConfig(width=32, heads=2, hidden=64, objectives=objectives)
+    model = Regression(config, torch.randn(9, 4), (3, 2), 3)
+    tokens, codes = torch.randint(9, (2, 5, 6)), torch.tensor([[0, 1, -1, 2], [1, 1, 0, 0]])
+    slopes = []
+    for progress in (-1.0, 1.0):
+        model.zero_grad()
+        loss, logs = model.loss(tokens, codes, progress)
+        loss.backward()
+        slopes.append(model.tell.weight.grad.clone())
+    assert not torch.allclose(*slopes)
+    assert all(torch.isfinite(log) for log in logs.values())
 
 
 def test_the_judge_learns_one_way_and_the_dynamics_the_other() -> None:

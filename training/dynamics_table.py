@@ -19,7 +19,7 @@ from models.checkpoint import load_world
 from models.latent_actions import LatentActionConfig
 from training.evaluation import EvaluationOptions, evaluate
 from training.families import Look, family_experiment
-from training.family_figures import autoencoder, drawn_often, few_steps, regressed, whole_rollouts
+from training.family_figures import AT, DRAWN, FEW, autoencoder, drawn_often, few_steps, regressed, whole_rollouts
 from training.held_out import Play
 from training.pipeline import Data, Pipeline, check
 from training.presets import Experiment
@@ -70,27 +70,33 @@ def check_names(families: Sequence[str], kinds: Sequence[str]) -> None:
 def tabulate(
     data: Data, play: Play, folder: Path, budget: TableBudget, families: Sequence[str] = ROWS,
     kinds: Sequence[str] = KINDS, *, size: Any = "small", seed: int = 0, autocast: bool = False,
-    say: Say = lambda line: None,
+    results: Path | None = None, say: Say = lambda line: None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train and measure rows on one game. Returns {"game", "terms", "rows": {"FAMILY-ACTIONS": {...}}}.
+    """Train and measure rows on one game, beside those that are done before.
 
+    Returns {"game", "terms", "rows": {"FAMILY-ACTIONS": {...}}}.
+
+    folder: of the runs and worlds; results: of the rows' figures, and where those of before lie, else the same.
     Raises ValueError for a name that is not known and where a folder holds results under other terms.
     """
     check_names(families, kinds)
     look = Look.of(data.train)
     terms = {**asdict(budget), "seed": seed, "size": size, "autocast": autocast, "train_frames": data.train.frames}
     terms |= {"learned": _seen(data.train.datasets), "measured": [ref.seed for ref in play.episodes]}
-    rows = {}
-    for name in (f"{family}-{kind}" for family in families for kind in kinds):
-        path = folder / f"{name}.json"
+    rows, kept = {}, results or folder
+    for family, kind in ((family, kind) for family in ROWS for kind in KINDS):
+        path, asked = kept / f"{(name := f'{family}-{kind}')}.json", family in families and kind in kinds
+        if not asked and not path.is_file():
+            continue
         if path.is_file():
             found = json.loads(path.read_text())
             if found["terms"] != terms:
-                raise ValueError(f"{path} was made under other terms, {found['terms']}; use another --out")
+                raise ValueError(f"{path} was made under other terms, {found['terms']}; use another --results")
             say(f"{name}: done before")
         else:
             found = {"terms": terms, **_row(data, play, folder, name, look, budget, terms, say)}
-            write_text(path, json.dumps(found, indent=1) + "\n")
+            kept.mkdir(parents=True, exist_ok=True)
+            write_text(path, json.dumps(found) + "\n")
             found = json.loads(path.read_text())
         rows[name] = found
     return {"game": data.spec().game, "terms": terms, "rows": rows}
@@ -175,6 +181,14 @@ def table(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def details(found: Mapping[str, Any]) -> str:
+    """What only some families have, as a second table: dreams drawn often, few steps, autoencoder, copied vectors."""
+    lines = [f"| {found['game']} | {' | '.join(title for title, _ in DETAILS)} |", "| --- " * (len(DETAILS) + 1) + "|"]
+    for name, row in found["rows"].items():
+        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(_shown(of(row)) for _, of in DETAILS)} |")
+    return "\n".join(lines)
+
+
 def _at(*path: str, times: float = 1.0) -> Callable[[Mapping[str, Any]], float | None]:
     def find(row: Mapping[str, Any]) -> float | None:
         found: Any = row
@@ -200,6 +214,18 @@ COLUMNS: tuple[tuple[str, Callable[[Mapping[str, Any]], float | None]], ...] = (
     ("FPS", _at("card", "speed", "fps")),
     ("M weights", _at("card", "speed", "parameters", times=1e-6)),
     ("minutes", lambda row: sum(row["minutes"].values())),
+)
+DETAILS: tuple[tuple[str, Callable[[Mapping[str, Any]], float | None]], ...] = (
+    *(
+        (f"{title}, MSE·10³ @{AT}", _at("drawn", name, "value", times=1000.0))
+        for name, title in (("each", "one dream"), ("best", f"best of {DRAWN}"), ("mean", f"mean of {DRAWN}"))
+    ),
+    ("diversity·10³", _at("drawn", "diversity", "value", times=1000.0)),
+    *((f"{steps} steps", _at("few_steps", "mse", str(steps), "value", times=1000.0)) for steps in FEW),
+    ("autoencoder, dB", _at("autoencoder", "frames", "tokenizer", "psnr", "value")),
+    ("SSIM", _at("autoencoder", "frames", "tokenizer", "ssim", "value")),
+    ("variance of latents", _at("autoencoder", "latents", "variance")),
+    ("vectors below copied ones", _at("regressed", "below_copy")),
 )
 
 

@@ -177,7 +177,7 @@ def _flow(game: str, look: Look, size: Size) -> Experiment:
 
 def _pixel_film(game: str, look: Look, size: Size) -> Experiment:
     whole = PixelFiLMFamily.sized(size)
-    found = _of_latents(game, look, size, whole, whole.dynamics.past + whole.dynamics.future)
+    found = _of_latents(game, look, size, whole, whole.dynamics.past + whole.dynamics.ahead + whole.dynamics.future)
     if size != "tiny":
         found = replace(found, dynamics=replace(found.dynamics, optim=PIXELS))
     return replace(found, shares=(0.0, 0.25, 0.75))

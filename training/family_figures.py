@@ -63,18 +63,16 @@ def _over_time(truth: Tensor, guess: Tensor) -> NDArray[np.float64]:
     return torch.stack(both, dim=1).double().numpy()
 
 
-def drawn_often(world: World, play: Play, clips: int, seed: int) -> dict[str, Any] | None:
+def drawn_often(world: World, play: Play, clips: int, seed: int) -> dict[str, Any]:
     """Of DRAWN dreams from each clip, after AT frames: squared error of the `best` and of their `mean` picture, mean
-    error of `each`, and their `diversity`, the mean squared difference of two of them. None where nothing is drawn."""
-    if not isinstance(world, Samples):
-        return None
-    context = world.spec.context
+    error of `each`, and their `diversity`, the mean squared difference of two. Where nothing is drawn, of one."""
+    context, samples_each = world.spec.context, DRAWN if isinstance(world, Samples) else 1
     best, mean, each, apart = [], [], [], []
     for batch in read_clips(world, play, None, choose_spots(play, context + AT, clips, seed + 7), context + AT):
-        start = repeat(start_state(world, batch, generator(seed)), DRAWN)
-        actions = batch.actions[:, context - 1 :].repeat_interleave(DRAWN, dim=0)
+        start = repeat(start_state(world, batch, generator(seed)), samples_each)
+        actions = batch.actions[:, context - 1 :].repeat_interleave(samples_each, dim=0)
         last = roll(world, start, actions, generator(seed))[-1].cpu().float() / 255
-        samples = last.reshape(-1, DRAWN, *last.shape[1:])  # [B, K, C, H, W]
+        samples = last.reshape(-1, samples_each, *last.shape[1:])  # [B, K, C, H, W]
         truth = batch.frames[:, context - 1 + AT].cpu().float()[:, None] / 255
         off = (samples - truth).square().mean(dim=(2, 3, 4))
         middle = samples.mean(dim=1)
@@ -82,10 +80,10 @@ def drawn_often(world: World, play: Play, clips: int, seed: int) -> dict[str, An
         each.append(off.mean(dim=1))
         mean.append((middle - truth[:, 0]).square().mean(dim=(1, 2, 3)))
         spread = (samples - middle[:, None]).square().mean(dim=(1, 2, 3, 4))
-        apart.append(2 * spread * DRAWN / (DRAWN - 1))
+        apart.append(2 * spread * samples_each / max(1, samples_each - 1))
     names = {"best": best, "mean": mean, "each": each, "diversity": apart}
     figures = {name: mean_interval(torch.cat(part).double().numpy(), seed=seed).data() for name, part in names.items()}
-    return {"samples": DRAWN, "after": AT, **figures}
+    return {"samples": samples_each, "after": AT, **figures}
 
 
 def few_steps(world: World, play: Play, clips: int, seed: int) -> dict[str, Any] | None:

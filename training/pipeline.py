@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.checkpoint import save_world
-from models.dynamics.latent_flow import LatentFlowConfig
-from models.dynamics.latent_predictor import LatentPredictorConfig
 from models.dynamics.pixel_film import PixelFiLMFamily
 from models.dynamics.warp import WarpFamily
 from models.given_actions import RealActions
@@ -144,8 +142,8 @@ class Pipeline:
         look: Look | None = None,
     ) -> None:
         dynamics = experiment.family.dynamics
-        judged = isinstance(dynamics, LatentPredictorConfig | LatentFlowConfig) and dynamics.objectives.perceptual > 0
-        if judged and look is None:
+        objectives = getattr(dynamics, "objectives", None)
+        if objectives is not None and objectives.perceptual > 0 and look is None:
             raise ValueError("perceptual > 0 needs the weights of LPIPS; give their folder with --weights-dir")
         self.look = look
         self.experiment, self.run, self.device = experiment, run, device

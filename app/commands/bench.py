@@ -117,6 +117,7 @@ def families(
 @click.option("--family", "names", multiple=True, help="Only this family; may be repeated.")
 @click.option("--actions", "kinds", type=click.Choice(["latent", "real"]), multiple=True, help="Only these actions.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for all of it.  [default: saves/bench/dynamics]")
+@click.option("--results", type=click.Path(path_type=Path), help="Folder for tables and rows alone.  [default: --out]")
 @click.option("--clips", default=100, show_default=True, help="Clips for the roll-outs.")
 @click.option("--dreams", default=8, show_default=True, help="Dreams under random actions.")
 @click.option("--dream-frames", default=300, show_default=True, help="Frames of each dream.")
@@ -134,6 +135,7 @@ def dynamics(
     names: tuple[str, ...],
     kinds: tuple[str, ...],
     out: Path | None,
+    results: Path | None,
     size: str,
     threads: int,
     autocast: str,
@@ -154,7 +156,7 @@ def dynamics(
 
     from app.commands.train import settle_autocast, splits_of
     from app.places import saves
-    from training.dynamics_table import KINDS, ROWS, TableBudget, check_names, table, tabulate
+    from training.dynamics_table import KINDS, ROWS, TableBudget, check_names, details, table, tabulate
     from training.held_out import held_out
     from training.loop import Interrupted
     from training.runs import write_text
@@ -165,6 +167,7 @@ def dynamics(
         raise ValueError(f"{len(data)} --data need as many --held-out or none, found {len(plays)}")
     torch.set_num_threads(threads or os.cpu_count() or 1)
     (folder := out or saves() / "bench" / "dynamics").mkdir(parents=True, exist_ok=True)
+    kept = results or folder
     budget = TableBudget(
         tokenizer=tokenizer_minutes, lam=lam_minutes, dynamics=minutes,
         clips=counts["clips"], dreams=counts["dreams"], frames=counts["dream_frames"],
@@ -174,15 +177,16 @@ def dynamics(
     tables = []
     for learned, play in zip(data, plays or data, strict=True):
         datasets, measured = open_datasets((learned,)), open_datasets((play,))[0]
-        splits, place = splits_of(datasets), folder / datasets[0].manifest.game
+        splits, game = splits_of(datasets), datasets[0].manifest.game
+        told["results"] = kept / game
         try:
-            found = tabulate(splits, held_out(measured, split), place, budget, names or ROWS, kinds or KINDS, **told)
+            rows = (names or ROWS, kinds or KINDS)
+            found = tabulate(splits, held_out(measured, split), folder / game, budget, *rows, **told)
         except Interrupted:
             click.echo(f"stopped; the same command goes on: --out {folder}")
             raise SystemExit(130) from None
-        tables.append(table(found))
-        write_text(place / "dynamics.json", json.dumps(found, indent=1) + "\n")
-    write_text(folder / "dynamics.md", "\n\n".join(tables) + "\n")
+        tables += [table(found), details(found)]
+    write_text(kept / "dynamics.md", "\n\n".join(tables) + "\n")
     click.echo("\n\n".join(tables))
 
 

@@ -8,7 +8,9 @@ The loss is binary cross-entropy of shades, weighted where something moves. With
 encoder saw at each size (U-Net, arXiv 1505.04597), without which all that stands still must be drawn anew.
 
 Several frames are told at once from several future actions. At play only the first of these is known; so in training
-the later ones are often left out, and only the first frame is kept at play.
+the later ones are often left out, and only the first frame is kept at play. Later in training the past is in a share of
+the batches the own dream of its last frames, or a fault of one frame would grow in the next (scheduled sampling, arXiv
+1506.03099).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from torch import Tensor, nn
 from models.action_models import OfFrames
 from models.dynamics.latent_world import LatentDynamics, LatentWorld, check_batch
 from models.learned_world import assembled
+from models.objectives import Objectives, ObjectivesConfig
 from models.patch_actions import PatchActionConfig
 from models.pixels import Pixels, PixelsConfig
 from models.tokenizer import Size
@@ -36,7 +39,9 @@ class PixelFiLMConfig:
     hidden: of the layer between these and each scale and shift; skips: see the module.
 
     motion: extra weight of pixels near which something moves; tau: by how much they must change for that; near: pixels
-    around them; forget: how often the later future actions are not known.
+    around them; forget: how often the later future actions are not known; ahead: frames that may be dreamed before
+    those that are told; own_from, own_share: share of training after which, and of the batches in which, they are;
+    objectives: further ones, of the next frame.
     """
 
     past: int = 4
@@ -51,6 +56,10 @@ class PixelFiLMConfig:
     tau: float = 0.02
     near: int = 4
     forget: float = 0.5
+    ahead: int = 4
+    own_from: float = 0.4
+    own_share: float = 0.5
+    objectives: ObjectivesConfig = field(default_factory=ObjectivesConfig)
 
     def __post_init__(self) -> None:
         if self.past < 1 or self.future < 1 or self.past_actions < 0:
@@ -64,6 +73,9 @@ class PixelFiLMConfig:
         if self.motion < 0 or self.tau < 0 or self.near < 0 or not 0 <= self.forget <= 1:
             found = f"motion {self.motion}, tau {self.tau} and near {self.near} must be 0 or more"
             raise ValueError(f"{found}, forget {self.forget} in [0, 1]")
+        if self.ahead < 0 or not 0 <= self.own_from <= 1 or not 0 <= self.own_share <= 1:
+            found = f"ahead {self.ahead} must be 0 or more"
+            raise ValueError(f"{found}, own_from {self.own_from} and own_share {self.own_share} in [0, 1]")
 
     @classmethod
     def sized(cls, size: Size) -> PixelFiLMConfig:
@@ -122,6 +134,7 @@ class PixelFiLM(LatentDynamics):
             for before, more, after in zip((down[3], *up[:3]), beside, up, strict=True)
         )
         self.out = nn.Conv2d(up[3], channels * config.future, 3, padding=1)
+        self.objectives = Objectives(config.objectives, channels, actions)
 
     def logits(self, past: Tensor, actions: Tensor) -> Tensor:
         """Frames [B, T, C, H, W] in [0, 1], past and future actions [B, past_actions + K] → [B, K, C, H, W]."""
@@ -157,33 +170,47 @@ class PixelFiLM(LatentDynamics):
         return self.logits(past, self._asked(actions[:, :-1], future))[:, 0].sigmoid()
 
     def loss(self, frames: Tensor, actions: Tensor, progress: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weighted cross-entropy of the frames after the past. frames: float [B, T, C, H, W] in [0, 1], T = past +
-        future; actions: [B, T-1]. Raises ValueError where the window has another length."""
+        """Weighted cross-entropy of some frames after the past. frames: float [B, T, C, H, W] in [0, 1], T = past +
+        ahead + future; actions: [B, T-1]; progress: share of training done. Raises ValueError where T is too short."""
         config, now = self.config, self.config.past
         check_batch(frames, actions, self.actions, bounded=True)
-        if frames.shape[1] != now + config.future:
+        room = frames.shape[1] - now - config.future
+        if room < 0:
             wanted = now + config.future
-            found = f"n_past_frames + n_future_frames must be the length of windows (got {frames.shape[1]})"
-            raise ValueError(f"{found}; use --set dynamics.length={wanted}")
-        past, truth = frames[:, :now], frames[:, now:]
-        future = actions[:, now - 1 : now - 1 + config.future].clone()
+            found = f"n_past_frames + n_future_frames must be <= the length of windows (got {frames.shape[1]})"
+            raise ValueError(f"{found}; use --set dynamics.length={wanted} or more")
+        at, own = now + int(torch.randint(room + 1, ())), progress >= config.own_from
+        last, truth, past = frames[:, at - 1], frames[:, at : at + config.future], frames[:, at - now : at]
+        if own and bool(torch.rand(()) < config.own_share):
+            past = self._dreamed(frames, actions, at)
+        future = actions[:, at - 1 : at - 1 + config.future].clone()
         rate = torch.rand(len(future), 1, device=future.device) < config.forget
         future[:, 1:] = torch.where(rate, self.actions, future[:, 1:])
-        told = self.logits(past, self._asked(actions[:, : now - 1], future))
-        moving = ((truth - past[:, -1:]).abs().amax(dim=2) > config.tau).float()  # [B, K, H, W]
+        told = self.logits(past, self._asked(actions[:, at - now : at - 1], future))
+        moving = ((truth - last[:, None]).abs().amax(dim=2) > config.tau).float()  # [B, K, H, W]
         spread = F.max_pool2d(moving, 2 * config.near + 1, stride=1, padding=config.near)[:, :, None]
         weight = 1 + config.motion * spread
         entropy = F.binary_cross_entropy_with_logits(told, truth, reduction="none")
-        loss = (entropy * weight).mean() / weight.mean()
+        loss, shown = (entropy * weight).mean() / weight.mean(), told.sigmoid()
+        extra, logs = self.objectives.loss(past[:, -1], truth[:, 0], shown[:, 0], future[:, 0], progress)
         with torch.no_grad():
-            off = (told.sigmoid() - truth).square()
-            logs = {
+            off = (shown - truth).square()
+            logs |= {
                 "mse": off.mean(),
                 "next_mse": off[:, 0].mean(),
-                "copy_mse": (past[:, -1] - truth[:, 0]).square().mean(),
+                "copy_mse": (last - truth[:, 0]).square().mean(),
                 "moving_mse": (off * moving[:, :, None]).sum() / (moving.sum() * off.shape[2]).clamp(min=1),
             }
-        return loss, logs
+        return loss + extra, logs
+
+    @torch.no_grad()
+    def _dreamed(self, frames: Tensor, actions: Tensor, at: int) -> Tensor:
+        """The past before frame `at`, of which all after the first frames are dreamed."""
+        past = frames[:, : self.history]
+        for now in range(self.history, at):
+            told = self.next(past, actions[:, now - self.history : now])
+            past = torch.cat([past[:, 1:], told[:, None]], dim=1)
+        return past
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from models.action_models import OfTokens
@@ -23,6 +25,7 @@ from models.dynamics.context import Memory, across_games
 from models.dynamics.token_world import TokenWorld
 from models.latent_actions import LatentActionConfig
 from models.learned_world import assembled
+from models.objectives import Objectives, ObjectivesConfig
 from models.tokenizer import Size, TokenizerConfig
 from models.world import Luck, State, WorldSpec, check_action
 
@@ -30,13 +33,15 @@ from models.world import Luck, State, WorldSpec, check_action
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegressionConfig:
     """width, heads, hidden, depth: of the transformer, hidden that of the layers for each place; reach: frames that
-    temporal attention looks over."""
+    temporal attention looks over; objectives: further ones, but not how frames look, as vectors are snapped before
+    they are decoded."""
 
     width: int = 128
     heads: int = 4
     hidden: int = 512
     depth: int = 2
     reach: int = 4
+    objectives: ObjectivesConfig = field(default_factory=ObjectivesConfig)
 
     def __post_init__(self) -> None:
         check_heads(self.width, self.heads)
@@ -44,11 +49,13 @@ class RegressionConfig:
             raise ValueError(f"reach {self.reach} must be 2 or more, depth {self.depth} 1 or more")
         if self.hidden % self.width:
             raise ValueError(f"hidden {self.hidden} must be a multiple of width {self.width}")
+        if self.objectives.perceptual:
+            raise ValueError("regression has no gradient through snapped frames; leave objectives.perceptual at 0")
 
     @classmethod
     def sized(cls, size: Size) -> RegressionConfig:
         """One dial: everything that follows from how large it may be."""
-        dials = {
+        dials: dict[str, dict[str, Any]] = {
             "tiny": {"width": 32, "heads": 2, "hidden": 128, "depth": 2},
             "small": {},
             "base": {"width": 384, "heads": 8, "hidden": 1536, "depth": 6, "reach": 8},
@@ -76,6 +83,7 @@ class Regression(nn.Module):
         self.norm, self.tell = nn.LayerNorm(config.width), nn.Linear(config.width, latent)
         nn.init.normal_(self.tell.weight, std=0.01)  # at first nearly everything stays as it is
         nn.init.zeros_(self.tell.bias)
+        self.objectives = Objectives(config.objectives, latent, actions)
 
     def foretell(
         self, tokens: Tensor, actions: Tensor, past: Sequence[Past] | None = None
@@ -110,7 +118,19 @@ class Regression(nn.Module):
             "output_mean": told.detach().mean(),
             "output_variance": told.detach().var(),
         }
-        return off / moved.clamp(min=1e-6), logs
+        extra, more = self._further(vectors, told, actions, ~begins, progress)
+        return off / moved.clamp(min=1e-6) + extra, logs | more
+
+    def _further(
+        self, vectors: Tensor, told: Tensor, actions: Tensor, inside: Tensor, progress: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The further objectives of frames `inside` [B, T-1] a game: vectors [B, T, N, D], told ones [B, T-1, N, D]."""
+        if not (self.config.objectives.adversarial or self.config.objectives.consistency):
+            return told.new_zeros(()), {}
+        rows = self.grid[0]
+        both = (vectors[:, :-1], vectors[:, 1:], told)
+        now, truth, guess = (rearrange(x[inside], "k (r s) d -> k d r s", r=rows) for x in both)
+        return self.objectives.loss(now, truth, guess, actions[inside], progress)
 
     def nearest(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors [B, N, D] → the nearest tokens [B, N], and how unsure that is [B, N]: the entropy in nats of tokens
