@@ -156,7 +156,7 @@ def further(game: str, family: Family) -> Experiment:
         batch, length = 16, 16
     else:
         batch, length = 32, family.least_lengths()["dynamics"]
-        length += 0 if isinstance(family, PixelFiLMFamily) else family.dynamics.ahead - 1
+        length += family.dynamics.ahead - (not isinstance(family, PixelFiLMFamily))
     if isinstance(family.latent_actions, MotionActionConfig):
         lam = LoopConfig(length=HISTORY + 1)
     dynamics: Any = family.dynamics
