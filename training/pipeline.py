@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.checkpoint import save_world
-from models.dynamics.pixel_film import PixelFiLMFamily
 from models.dynamics.warp import WarpFamily
 from models.given_actions import RealActions
 from models.motion_actions import HISTORY, MotionActionConfig
@@ -87,7 +86,7 @@ def check(experiment: Experiment, data: Data, until: str = "dynamics") -> None:
     actions = experiment.family.latent_actions
     real = isinstance(actions, RealActions)
     least = {"tokenizer": 1, **experiment.family.least_lengths()}
-    exact = {"dynamics"} if isinstance(experiment.family, WarpFamily | PixelFiLMFamily) else set()
+    exact = {"dynamics"} if isinstance(experiment.family, WarpFamily) else set()
     if isinstance(actions, MotionActionConfig):
         least["lam"], exact = HISTORY + 1, {*exact, "lam"}
     for name in PARTS[: PARTS.index(until) + 1]:

@@ -121,7 +121,8 @@ def maskgit(game: str, height: int, width: int, size: Size = "small") -> Experim
         family=family,
         tokenizer=LoopConfig(steps=2000, batch=16, length=4, optim=OptimConfig(lr=1e-3)),
         lam=LoopConfig(steps=1500, batch=32, length=6, optim=OptimConfig(lr=3e-3, average=0.99)),
-        dynamics=LoopConfig(steps=3100, batch=16, length=16, optim=OptimConfig(lr=3e-3, decay=0.6)),
+        # a serve in Pong waits for 16 frames; what a window does not show whole is not learned
+        dynamics=LoopConfig(steps=3100, batch=11, length=24, optim=OptimConfig(lr=3e-3, decay=0.6)),
     )
 
 
@@ -153,7 +154,7 @@ def further(game: str, family: Family) -> Experiment:
     if isinstance(family, WarpFamily):
         batch, length = 32, _span(family.dynamics)
     elif isinstance(family.tokenizer, TokenizerConfig):
-        batch, length = 16, 16
+        batch, length = 11, 24
     else:
         batch, length = 32, family.least_lengths()["dynamics"]
         length += family.dynamics.ahead - (not isinstance(family, PixelFiLMFamily))

@@ -144,8 +144,7 @@ def dynamics(
 ) -> None:
     """Every family of dynamics, under latent and under real actions, on the same frames and the same held-out play.
 
-    Prints a table a game in Markdown, the last row standing still, and keeps it with all scorecards and worlds in
-    --out. Stopped in between, the same command goes on; rows that are done are not done again.
+    Prints tables in Markdown and keeps them with all scorecards and worlds in --out. Stopped, the same command goes on.
 
     \b
       dreamcade bench dynamics --data saves/datasets/pong --held-out saves/datasets/pong-held-out --split all
@@ -167,26 +166,24 @@ def dynamics(
         raise ValueError(f"{len(data)} --data need as many --held-out or none, found {len(plays)}")
     torch.set_num_threads(threads or os.cpu_count() or 1)
     (folder := out or saves() / "bench" / "dynamics").mkdir(parents=True, exist_ok=True)
-    kept = results or folder
     budget = TableBudget(
         tokenizer=tokenizer_minutes, lam=lam_minutes, dynamics=minutes,
         clips=counts["clips"], dreams=counts["dreams"], frames=counts["dream_frames"],
     )  # fmt: skip
+    rows, tables = (names or ROWS, kinds or KINDS), list[str]()
     told: dict[str, Any] = {"size": size, "seed": seed, "autocast": settle_autocast(autocast, "cpu", folder)}
     told["say"] = lambda line: click.echo(line, err=True)
-    tables = []
     for learned, play in zip(data, plays or data, strict=True):
         datasets, measured = open_datasets((learned,)), open_datasets((play,))[0]
         splits, game = splits_of(datasets), datasets[0].manifest.game
-        told["results"] = kept / game
+        told["results"] = (results or folder) / game
         try:
-            rows = (names or ROWS, kinds or KINDS)
             found = tabulate(splits, held_out(measured, split), folder / game, budget, *rows, **told)
         except Interrupted:
             click.echo(f"stopped; the same command goes on: --out {folder}")
             raise SystemExit(130) from None
         tables += [table(found), details(found)]
-    write_text(kept / "dynamics.md", "\n\n".join(tables) + "\n")
+    write_text((results or folder) / "dynamics.md", "\n\n".join(tables) + "\n")
     click.echo("\n\n".join(tables))
 
 

@@ -73,9 +73,9 @@ class MaskGITConfig:
         """One dial: everything that follows from how large it may be."""
         dials = {
             "tiny": {"width": 32, "heads": 2, "depth": 2, "reach": 4, "first": 1},
-            "small": {},
-            "base": {"width": 384, "heads": 8, "depth": 8, "reach": 16},
-            "paper": {"width": 512, "heads": 8, "depth": 12, "reach": 16},
+            "small": {"reach": 20},
+            "base": {"width": 384, "heads": 8, "depth": 8, "reach": 20},
+            "paper": {"width": 512, "heads": 8, "depth": 12, "reach": 20},
         }
         return cls(games=True, imagined=0.15, familiar=True, changes=False, sure=0.8, **dials[size])
 
