@@ -33,6 +33,8 @@ KINDS = ("latent", "real")
 HORIZONS = (1, 5, 10, 30)
 STILL = "copy last frame"
 Say = Callable[[str], None]
+Columns = tuple[tuple[str, Callable[[Mapping[str, Any]], float | None]], ...]
+"""Titles, and what they show of a row."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +93,8 @@ def tabulate(
         if path.is_file():
             found = json.loads(path.read_text())
             if found["terms"] != terms:
-                raise ValueError(f"{path} was made under other terms, {found['terms']}; use another --results")
+                advice = "use another --out, or --results if it is given"
+                raise ValueError(f"{path} was made under other terms, {found['terms']}; {advice}")
             say(f"{name}: done before")
         else:
             found = {"terms": terms, **_row(data, play, folder, name, look, budget, terms, say)}
@@ -170,22 +173,21 @@ def _digest(experiment: Experiment, part: str, terms: Mapping[str, Any]) -> str:
 
 def table(found: Mapping[str, Any]) -> str:
     """The rows of one game as a Markdown table."""
-    titles = [title for title, _ in COLUMNS]
-    lines = [f"| {found['game']} | {' | '.join(titles)} |", "| --- " * (len(titles) + 1) + "|"]
-    for name, row in found["rows"].items():
-        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(_shown(of(row)) for _, of in COLUMNS)} |")
     first = next(iter(found["rows"].values()))
     still = {**first, "card": {"prediction": {"world": first["card"]["prediction"]["copy_last_frame"]}}, "minutes": {}}
     still |= {"whole": {"world": first["whole"]["copy_last_frame"]}}
-    lines.append(f"| {STILL} | {' | '.join(_shown(of(still)) for _, of in COLUMNS)} |")
-    return "\n".join(lines)
+    return _lines(found["game"], {**found["rows"], STILL: still}, COLUMNS)
 
 
 def details(found: Mapping[str, Any]) -> str:
     """What only some families have, as a second table: dreams drawn often, few steps, autoencoder, copied vectors."""
-    lines = [f"| {found['game']} | {' | '.join(title for title, _ in DETAILS)} |", "| --- " * (len(DETAILS) + 1) + "|"]
-    for name, row in found["rows"].items():
-        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(_shown(of(row)) for _, of in DETAILS)} |")
+    return _lines(found["game"], found["rows"], DETAILS)
+
+
+def _lines(game: str, rows: Mapping[str, Any], columns: Columns) -> str:
+    lines = [f"| {game} | {' | '.join(title for title, _ in columns)} |", "| --- " * (len(columns) + 1) + "|"]
+    for name, row in rows.items():
+        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(_shown(of(row)) for _, of in columns)} |")
     return "\n".join(lines)
 
 
@@ -203,7 +205,7 @@ def _guess(horizon: int, name: str, times: float = 1.0) -> Callable[[Mapping[str
     return _at("card", "prediction", "world", str(horizon), name, "value", times=times)
 
 
-COLUMNS: tuple[tuple[str, Callable[[Mapping[str, Any]], float | None]], ...] = (
+COLUMNS: Columns = (
     *((f"MSE·10³ @{horizon}", _guess(horizon, "mse", 1000.0)) for horizon in HORIZONS),
     ("PSNR @1", _guess(1, "psnr")),
     ("SSIM @1", _guess(1, "ssim")),
@@ -215,7 +217,7 @@ COLUMNS: tuple[tuple[str, Callable[[Mapping[str, Any]], float | None]], ...] = (
     ("M weights", _at("card", "speed", "parameters", times=1e-6)),
     ("minutes", lambda row: sum(row["minutes"].values())),
 )
-DETAILS: tuple[tuple[str, Callable[[Mapping[str, Any]], float | None]], ...] = (
+DETAILS: Columns = (
     *(
         (f"{title}, MSE·10³ @{AT}", _at("drawn", name, "value", times=1000.0))
         for name, title in (("each", "one dream"), ("best", f"best of {DRAWN}"), ("mean", f"mean of {DRAWN}"))
