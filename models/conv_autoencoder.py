@@ -8,9 +8,10 @@ and kept with them, and whatever is learned over the latents sees numbers around
 assume that; arXiv 2112.10752 scales its latents for the same reason).
 
 Loss: Huber, with a weight for what stands out from the mean picture, as in the token autoencoder, because a ball of two
-pixels weighs nothing by itself; and a pull of the latents' variance towards one, so that they neither collapse nor
-explode. The variational variant (arXiv 1312.6114) draws latents from a Gaussian and pays its divergence from the
-standard one instead. Everything is computed in float32.
+pixels weighs nothing by itself; what structural similarity lacks to one, which measures each place by its own contrast,
+because a light player on a light sky weighs little in squares; and a pull of the latents' variance towards one, so that
+they neither collapse nor explode. The variational variant (arXiv 1312.6114) draws latents from a Gaussian and pays its
+divergence from the standard one instead. Everything is computed in float32.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from models.world import Window, WorldSpec
 
 AT_ONCE = 32
 """Frames that are encoded or decoded together; more only take memory."""
+LOOK = 7
+"""Pixels along a side of the window in which structural similarity is looked at."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +42,7 @@ class ConvAutoencoderConfig:
 
     variational: draw latents from a Gaussian; beta: weight of its divergence. delta: error from which Huber is linear;
     variance: weight of the pull of the latents' variance towards `target`; foreground: extra weight of a pixel per unit
-    of distance from that place's mean.
+    of distance from that place's mean; structure: weight of 1 − SSIM.
     """
 
     factor: int = 8
@@ -53,6 +56,7 @@ class ConvAutoencoderConfig:
     variance: float = 1e-4
     target: float = 1.0
     foreground: float = 20.0
+    structure: float = 0.02
 
     def __post_init__(self) -> None:
         if self.factor not in (8, 16):
@@ -63,7 +67,7 @@ class ConvAutoencoderConfig:
             )
         if self.decoder not in ("upsample_conv", "conv_transpose"):
             raise ValueError(f"decoder must be upsample_conv or conv_transpose, found {self.decoder!r}")
-        for name in ("beta", "variance", "foreground"):
+        for name in ("beta", "variance", "foreground", "structure"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, found {getattr(self, name)}")
         if self.delta <= 0 or self.target <= 0:
@@ -78,6 +82,17 @@ class ConvAutoencoderConfig:
     def build(self, spec: WorldSpec) -> ConvAutoencoder:
         """The autoencoder that this config describes, untrained."""
         return ConvAutoencoder(self, spec)
+
+
+def similarity(truth: Tensor, told: Tensor) -> Tensor:
+    """Structural similarity (Wang et al. 2004) in even windows of LOOK pixels, to be learned by: [K, C, H, W] in [0, 1]
+    twice → scalar. The scorecard's has a Gaussian window."""
+    means = F.avg_pool2d(torch.cat([truth, told, truth * truth, told * told, truth * told]), LOOK, stride=1)
+    one, other, squares, others, product = means.chunk(5)
+    both, level, change = one * other, 0.01**2, 0.03**2
+    above = (2 * both + level) * (2 * (product - both) + change)
+    below = (one.square() + other.square() + level) * (squares - one.square() + others - other.square() + change)
+    return (above / below).mean()
 
 
 def _normed(width: int) -> nn.GroupNorm:
@@ -168,6 +183,8 @@ class ConvAutoencoder(nn.Module):
             away = (target - target.mean(dim=0)).abs().amax(dim=1, keepdim=True)
             weight = 1 + config.foreground * away
             rebuilt = (F.huber_loss(told, target, delta=config.delta, reduction="none") * weight).mean() / weight.mean()
+            if config.structure:
+                rebuilt = rebuilt + config.structure * (1 - similarity(target, told))
             if spread is None:
                 bound = config.variance * (latents.var() - config.target).square()
             else:

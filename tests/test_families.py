@@ -178,6 +178,7 @@ def test_the_command_trains_a_family_and_says_what_it_does_not_know(
     assert found["frames"]["tokenizer"]["psnr"]["value"] > 5
     assert found["frames"]["copy_last_frame"]["psnr"]["n"] == found["frames"]["tokenizer"]["psnr"]["n"]
     assert found["latents"]["variance"] > 0
+    assert found["frames"]["copy_last_frame"]["ball_ssim"]["value"] < 1
     assert all((rebuilt / f"rebuilt.{kind}").stat().st_size > 100 for kind in ("png", "mp4"))
     assert main(["rebuild", str(folder), "--data", str(play["coinrun-gray"]), "--split", "all"]) == 2
     assert "rebuilds frames of 104x80, the data set has frames of 84x84" in capsys.readouterr().err

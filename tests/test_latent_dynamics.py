@@ -74,7 +74,7 @@ def test_a_gray_game_needs_one_channel() -> None:
     assert torch.equal(rebuilt, frames)  # pixels lose nothing
 
 
-@pytest.mark.parametrize("name", ["variance", "foreground"])
+@pytest.mark.parametrize("name", ["variance", "foreground", "structure"])
 def test_the_loss_of_an_autoencoder_has_its_terms(name: str) -> None:
     window, _ = block_play.play(4, 4)
     torch.manual_seed(0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from training import metrics
+from training import metrics, rollouts
 
 
 def picture(value: int, *lead: int) -> torch.Tensor:
@@ -117,3 +117,34 @@ def test_crossed_accuracy_is_fitted_on_the_other_half():
     assert same.value == 1
     flipped = metrics.crossed_accuracy(codes, np.array([0, 1, 0, 1, 1, 0, 1, 0]), half, half, 2)
     assert flipped.value == 0  # each half alone would score 1
+
+
+def test_squares_are_round_their_things_and_stay_inside() -> None:
+    frames = torch.zeros(3, 1, 40, 30, dtype=torch.uint8)
+    for frame, (y, x) in zip(frames, PLACES, strict=True):
+        frame[0, y, x] = 255
+    squares = metrics.around(PLACES, frames)
+    assert squares.shape == (3, 1, 15, 15)
+    found = [tuple(int(at) for at in (square[0] == 255).nonzero()[0]) for square in squares]
+    assert found == [(7, 7), (0, 2), (14, 14)]
+    assert metrics.around(PLACES, frames[..., :12, :]).shape == (3, 1, 12, 12)
+
+
+PLACES = ((20, 15), (0, 2), (39, 29))
+
+
+def test_what_is_gone_is_seen_round_it_and_hardly_in_the_whole() -> None:
+    rng = np.random.default_rng(0)
+    truth = torch.from_numpy(rng.integers(0, 256, (4, 3, 84, 84), dtype=np.uint8))
+    truth[..., 30:50, 30:50] = 200
+    guess = truth.clone()
+    truth[..., 38:42, 38:42] = 230  # light on light, and lost
+    objects = np.zeros((4, 2, 3), np.float32)
+    objects[:3, 0] = (1, 39.5, 39.5)
+    told = rollouts.score_things(("player", "ball"), objects, truth, guess)
+    assert set(told) == {"player_psnr", "player_ssim"}  # no frame shows a ball
+    assert told["player_ssim"].shape == (3,)
+    assert (told["player_ssim"] < 0.5).all()
+    assert (told["player_psnr"] < metrics.psnr(truth, guess)[:3].numpy() - 10).all()
+    assert metrics.ssim(truth, guess).min() > 0.95
+    assert not rollouts.score_things((), None, truth, guess)

@@ -47,6 +47,7 @@ from training.rollouts import (
     prediction,
     read_clips,
     score_frames,
+    score_things,
     start_state,
 )
 from training.two_sample import FOLDS, two_sample
@@ -183,7 +184,8 @@ def tokenizer(
 ) -> tuple[dict[str, Any], Sheet]:
     """Rows `tokenizer`, `constant` (the median picture of `sample`) and `copy_last_frame`, and a sheet.
 
-    Frames are rebuilt in clips as long as the world's context, or one by one for a world without one.
+    Frames are rebuilt in clips as long as the world's context, or one by one for a world without one. Where there are
+    labels, `ball_psnr`, `player_ssim` and so on are of the squares round those things.
     """
     context = world.spec.context if isinstance(world, World) else 1
     median = torch.from_numpy(np.median(sample, axis=0).astype(np.uint8)).permute(2, 0, 1)
@@ -192,15 +194,18 @@ def tokenizer(
     sheet: Sheet = []
     ranges = _ranges(dataset, options)
     for count, (number, start, stop) in enumerate(ranges):
-        pixels = dataset.read(dataset.episodes[number], start, stop).frames
-        frames = torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy())
+        episode = dataset.read(dataset.episodes[number], start, stop)
+        frames = torch.from_numpy(episode.frames.transpose(0, 3, 1, 2).copy())
         rebuilt = rebuild(world, frames, context)
         before, truth = frames[:-1], frames[1:]
         rows = {"tokenizer": rebuilt[1:], "constant": median.expand_as(truth), "copy_last_frame": before}
         for row, guess in rows.items():
             for part in range(0, len(truth), CLUSTER):
                 cut = slice(part, part + CLUSTER)
-                for name, values in score_frames(before[cut], truth[cut], guess[cut], probe).items():
+                things = None if episode.objects is None else episode.objects[1:][cut]
+                scores = score_frames(before[cut], truth[cut], guess[cut], probe)
+                scores |= score_things(dataset.manifest.object_names, things, truth[cut], guess[cut])
+                for name, values in scores.items():
                     above[row][name].append(float(np.nansum(values)))
                     below[row][name].append(float(np.isfinite(values).sum()))
         if not sheet:

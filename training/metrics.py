@@ -111,6 +111,19 @@ def ssim(truth: Tensor, guess: Tensor) -> Tensor:
     return (above / below).mean((1, 2)).reshape(*truth.shape[:-3], -1).mean(-1)
 
 
+def around(places: ArrayLike, frames: Tensor, side: int = 15) -> Tensor:
+    """Squares of `side` pixels round (y, x), moved where they would stick out: [N, 2] and [N, C, H, W] →
+    [N, C, side, side], N above 0. Of frames that are smaller, as much as there is.
+
+    What a picture metric tells of them it tells of the small thing in their middle, which weighs nothing in the whole.
+    """
+    height, width = frames.shape[-2:]
+    side = min(side, height, width)
+    corners = np.asarray(places).round().astype(np.int64) - side // 2
+    corners = corners.clip(0, (height - side, width - side))
+    return torch.stack([frame[:, y : y + side, x : x + side] for frame, (y, x) in zip(frames, corners, strict=True)])
+
+
 def run_lengths(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     """For each entry of bool [N], how long the run of true entries that ends there is: int64 [N]."""
     index = np.arange(1, len(mask) + 1)

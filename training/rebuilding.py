@@ -110,9 +110,11 @@ def film(module: nn.Module, play: Play, frames: int) -> Iterator[NDArray[np.uint
 
 def written(card: dict[str, Any]) -> str:
     """The figures as Markdown."""
-    lines = ["| | PSNR, dB | SSIM | moving pixels, dB | n |", "| --- | --- | --- | --- | --- |"]
+    things = sorted({key for row in card["frames"].values() for key in row if key[-5:] in UNITS} - COLUMNS.keys())
+    columns = COLUMNS | {key: f"round the {key[:-5]}, {UNITS[key[-5:]]}" for key in things}
+    lines = [f"| | {' | '.join(columns.values())} | n |", "| --- " * (len(columns) + 2) + "|"]
     for name, row in card["frames"].items():
-        cells = [f"{row[key]['value']:.3f}" if row.get(key, {}).get("value") is not None else "–" for key in COLUMNS]
+        cells = [f"{row[key]['value']:.3f}" if row.get(key, {}).get("value") is not None else "–" for key in columns]
         lines.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} | {row['psnr']['n']} |")
     if "latents" in card:
         told = card["latents"]
@@ -120,7 +122,8 @@ def written(card: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-COLUMNS = ("psnr", "ssim", "moving_psnr")
+COLUMNS = {"psnr": "PSNR, dB", "ssim": "SSIM", "moving_psnr": "moving pixels, dB"}
+UNITS = {"_psnr": "dB", "_ssim": "SSIM"}
 
 
 def as_json(card: dict[str, Any]) -> bytes:

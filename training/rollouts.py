@@ -7,7 +7,7 @@ actions are what the world reads off the true frames, or the recorded ones if it
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,18 @@ from torch import Tensor
 from models.world import InfersActions, Reconstructs, State, Window, World
 from training.action_table import device_of, objects_of
 from training.held_out import Play
-from training.metrics import Figure, interval, masked_mse, mean_interval, moving_mask, moving_psnr, mse, psnr, ssim
+from training.metrics import (
+    Figure,
+    around,
+    interval,
+    masked_mse,
+    mean_interval,
+    moving_mask,
+    moving_psnr,
+    mse,
+    psnr,
+    ssim,
+)
 from training.probes import Probe, near, paddle_near
 
 HORIZONS = (1, 4, 10, 30, 50, 100)
@@ -130,6 +141,24 @@ def score_frames(before: Tensor, truth: Tensor, guess: Tensor, probe: Probe | No
         for name in real.paddles:
             hit = paddle_near(real.paddles[name], shown.paddles[name])
             scores[name] = np.where(real.paddles[name].visible, hit, np.nan)
+    return scores
+
+
+def score_things(
+    names: Sequence[str], objects: NDArray[np.float32] | None, truth: Tensor, guess: Tensor
+) -> dict[str, NDArray[np.float64]]:
+    """PSNR and SSIM of the squares round each thing that labels [B, K, 3] show in frames [B, C, H, W], one value a
+    frame that shows it; nothing without labels."""
+    scores: dict[str, NDArray[np.float64]] = {}
+    if objects is None:
+        return scores
+    for column, name in enumerate(names):
+        there = np.flatnonzero(objects[:, column, 0])
+        if not len(there):
+            continue
+        real, shown = (around(objects[there, column, 1:], frames[there]) for frames in (truth, guess))
+        for kind, metric in (("psnr", psnr), ("ssim", ssim)):
+            scores[f"{name}_{kind}"] = metric(real, shown).numpy().astype(np.float64)
     return scores
 
 
