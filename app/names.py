@@ -54,6 +54,16 @@ class ActionNames:
             return both
         return next((found for d in reversed(directions) if (found := self.find(d)) is not None), None)
 
+    def meant(self, action: int, other: ActionNames) -> int | None:
+        """Another world's action that means what one of this world means: by its name, or, where one of them has no
+        names, by its number. None where there is none."""
+        if self.known and other.known:
+            if action == self.idle and other.labels[other.idle] in STILL:
+                return other.idle
+            names = (self.labels[action], self.moves[action])
+            return next((found for name in names if name and (found := other.find(name)) is not None), None)
+        return action if action < len(other.labels) else None
+
     def title(self, action: int) -> str:
         """How to call an id: `UP`, or `latent 3` where nothing is known."""
         label = self.labels[action] if action < len(self.labels) else ""

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from app import library
-from app.session import Session
+from app.names import ActionNames
+from app.session import Session, checked_clip
 from models import checkpoint
-from models.world import World, WorldSpec
+from models.world import InfersActions, World, WorldSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +44,15 @@ def _alike(folder: Path, spec: WorldSpec) -> bool:
 
 
 def others(session: Session) -> Iterator[Path]:
-    """The relatives of the world that is played, beginning after it, without itself.
+    """The relatives of the world that is played, beginning after it, without itself and its copies.
 
     Raises ValueError where there are none.
     """
     folders = relatives(session.world.spec)
-    at = next((i for i, folder in enumerate(folders) if checkpoint.world_id(folder) == session.world_id), -1)
-    after = folders[at + 1 :] + folders[: max(0, at)]
+    same = [checkpoint.world_id(folder) == session.world_id for folder in folders]
+    at = same.index(True) if True in same else -1
+    turned = [*zip(folders, same, strict=True)]
+    after = [folder for folder, played in turned[at + 1 :] + turned[: at + 1] if not played]
     if not after:
         game = session.world.spec.game
         raise ValueError(f"no other world of {game} here; make one: dreamcade train {game} --family latent_flow")
@@ -56,13 +60,14 @@ def others(session: Session) -> Iterator[Path]:
 
 
 def opened(folder: Path, session: Session) -> Relative:
-    """Load a relative to where a session's world is."""
+    """Load a relative to where a session's world is. Raises ValueError or OSError where something is wrong with it."""
+    world = library.open_world(folder, str(session.device))
     return Relative(
         folder=folder,
         family=str(checkpoint.read_card(folder).get("family")),
-        world=library.open_world(folder, str(session.device)),
+        world=world,
         world_id=checkpoint.world_id(folder),
-        starts=checkpoint.load_starts(folder),
+        starts=[checked_clip(clip, world) for clip in checkpoint.load_starts(folder)],
     )
 
 
@@ -71,5 +76,16 @@ def beside(session: Session, relative: Relative) -> Session:
     other = Session(
         relative.world, relative.starts, seed=session.seed, device=session.device, world_id=relative.world_id
     )
-    other.join(session)
+    other.join(session, heard(session, relative.world))
     return other
+
+
+def heard(session: Session, world: World) -> Tensor | None:
+    """What was pressed between the last frames of a session, in the words of another world that cannot read it off the
+    frames: int64 [T-1]. None where it can, and where not all of it is known there."""
+    found = None if isinstance(world, InfersActions) else session.heard(world.spec.context)
+    if found is None:
+        return None
+    own, others = ActionNames(session.world.spec), ActionNames(world.spec)
+    told = [own.meant(action, others) for action in found]
+    return None if None in told else torch.tensor(told, dtype=torch.int64)

@@ -160,20 +160,23 @@ class Session:
         state, frame = self.aside(lambda: self._first(window))
         self._open(self.steps if step is None else step, state, frame, origin, self.take if step is None else None)
 
-    def change_world(self, world: World, world_id: str, starts: Sequence[Tensor] | None = None) -> None:
+    def change_world(
+        self, world: World, world_id: str, starts: Sequence[Tensor] | None = None, actions: Tensor | None = None
+    ) -> None:
         """Go on from the last frames with other weights, under the same dials. The takes of before are forgotten: they
-        cannot be dreamed again. starts: those of a world of another kind, which brings dials of its own, too."""
+        cannot be dreamed again. starts: those of a world of another kind, which brings dials of its own, too; actions:
+        as in `Origin`."""
         clip = self.recent(world.spec.context)
         sampling = self.sampling if starts is None else None
         if starts is not None:
             self._starts, self.start = [checked_clip(each, world) for each in starts], 0
         self.world = _dialled(world, sampling) if sampling is not None and isinstance(world, Samples) else world
         self.world_id, self.takes = world_id, []
-        self.begin(Origin(clip, "sync"), step=self.steps)
+        self.begin(Origin(clip, "sync", actions), step=self.steps)
 
-    def join(self, other: Session) -> None:
-        """Go on from the last frames of another session of the same game."""
-        self.begin(Origin(other.recent(self.world.spec.context), "sync"))
+    def join(self, other: Session, actions: Tensor | None = None) -> None:
+        """Go on from the last frames of another session of the same game. actions: as in `Origin`."""
+        self.begin(Origin(other.recent(self.world.spec.context), "sync", actions))
 
     def reseed(self, seed: int) -> None:
         """Go on from the present frame with other luck."""
@@ -235,6 +238,18 @@ class Session:
         assert joined.shape[1] == spec.channels
         lack = frames - len(joined)
         return torch.cat([joined[:1].expand(lack, -1, -1, -1), joined]) if lack > 0 else joined[-frames:]
+
+    def heard(self, frames: int) -> tuple[int, ...] | None:
+        """The actions between the last frames shown, one fewer than these; None where not all of them are known."""
+        found: list[int] = []
+        take = self.take
+        for step in range(self.steps, self.steps - frames + 1, -1):
+            while step <= take.begin and take.parent is not None:
+                take = take.parent
+            if not take.begin < step <= take.end:
+                return None
+            found.append(take.actions[step - take.begin - 1])
+        return tuple(found[::-1])
 
     def branch(self, step: int, state: State | None = None) -> Take:
         """Go back to an earlier step of what led here and make a new take of what follows.

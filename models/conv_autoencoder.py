@@ -149,6 +149,10 @@ class ConvAutoencoder(nn.Module):
         flat = (to_float(frames) if frames.dtype == torch.uint8 else frames).flatten(0, 1)
         return flat.mean(dim=1, keepdim=True) if self.config.gray else flat
 
+    def latents(self, frames: Tensor) -> Tensor:
+        """uint8 [B, T, C, H, W] → latents as the encoder makes them, [B·T, D, H', W']; of the variational one means."""
+        return self.raw(self.seen(frames))[:, : self.config.latent]
+
     def encode(self, frames: Tensor) -> Tensor:
         """uint8 [B, T, C, H, W] → standardised latents float [B, T, D, H', W']; of the variational one, their means."""
         with torch.autocast(frames.device.type, enabled=False):

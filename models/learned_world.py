@@ -59,10 +59,15 @@ class LearnedWorld(nn.Module):
         other.spec = spec
         return other
 
+    @property
+    def in_one_step(self) -> bool:
+        """Whether a frame is drawn in one step, whatever the dial says, which then stays at one."""
+        return False
+
     def with_sampling(self, sampling: Sampling) -> Self:
         """The same weights under other dials; the state stays valid."""
         other = copy.copy(self)
-        other.sampling = sampling
+        other.sampling = replace(sampling, steps=1) if self.in_one_step else sampling
         return other
 
 

@@ -26,8 +26,14 @@ FAMILIES: dict[str, Callable[..., Any]] = {
     "regression": RegressionFamily,
     "warp": WarpFamily,
 }
-ALIASES = {"pixel_world_model": "pixel_film", "latent_ae": "latent_predictor"}
-"""Other names. A `latent_ae` is the autoencoder alone, which is the first part of a latent predictor; see `alone`."""
+ALIASES = {
+    "latent_ae": "latent_predictor",
+    "latent_flow_stub": "latent_flow",
+    "latent_flow_world_model": "latent_flow",
+    "pixel_world_model": "pixel_film",
+}
+"""Other names, as elsewhere. A `latent_ae` is the autoencoder alone, which is the first part of a latent predictor; see
+`alone`."""
 
 
 def family(name: str) -> Callable[..., Any]:

@@ -23,9 +23,10 @@ from models.registry import FAMILIES
 from models.world import InfersActions, Window, WorldSpec
 from training import dynamics_table
 from training.dynamics_table import TableBudget, details, table, tabulate
+from training.exit_gates import gates
 from training.families import Look, family_experiment
 from training.held_out import held_out
-from training.pipeline import Data, Pipeline, check
+from training.pipeline import Data, Pipeline, check, spec_of
 from training.presets import Experiment
 from training.runs import Run
 from training.windows import Windows, open_datasets
@@ -85,6 +86,8 @@ def test_a_family_is_trained_and_played(play, tmp_path: Path, name: str, game: s
     pipeline.train("lam")
     again = Pipeline(experiment, data, Run(tmp_path / "run", {}, resume=True))  # finished parts are read back
     again.train()
+    for part in (again.world.tokenizer, again.world.latent_actions):  # nobody changes them after their time
+        assert not any(weight.requires_grad for weight in part.parameters())
     world = load_world(again.finish(tmp_path / "world", {}))
     assert read_card(tmp_path / "world")["family"] == name
     manifest = data.train.datasets[0].manifest
@@ -104,6 +107,14 @@ def test_a_family_is_trained_and_played(play, tmp_path: Path, name: str, game: s
         assert torch.equal(frame[:, 0], frame[:, 2])
     metrics = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert ({json.loads(line)["part"] for line in metrics} >= {"lam"}) != real
+
+
+def test_a_dream_begins_from_as_many_frames_as_are_looked_at(play) -> None:
+    data = data_of(play["coinrun-gray"])
+    usual = family_experiment("latent_flow", "coinrun-gray", RUN_LOOK, "tiny", "real")
+    backbone = replace(usual.family.dynamics.backbone, history=7)
+    long = replace(usual, family=replace(usual.family, dynamics=replace(usual.family.dynamics, backbone=backbone)))
+    assert [spec_of(each, data).context for each in (usual, long)] == [4, 7]
 
 
 def test_windows_grow_late_in_training(play, tmp_path: Path) -> None:
@@ -167,7 +178,9 @@ def test_the_command_trains_a_family_and_says_what_it_does_not_know(
     assert (run / "parts" / "tokenizer.safetensors").is_file()
     assert (run / "best_ckpt.safetensors").is_file()
     lines = [json.loads(line) for line in (run / "val_metrics.jsonl").read_text().splitlines()]
-    assert {"step", "psnr", "ssim"} <= set(lines[-1])
+    assert {"step", "psnr", "ssim", "mse", "latent_variance", "latent_mean_norm"} == set(lines[-1])
+    assert "go on with: dreamcade train pong" in (said := capsys.readouterr().out)
+    assert f"--family latent_predictor --tokenizer {run}" in said
     assert not (tmp_path / "worlds" / "pong-latent_ae").exists()
     rebuilt = tmp_path / "rebuilt"
     measure = ("rebuild", str(run), "--data", str(play["pong"]), "--split", "all", "--frames", "60", "--film", "8")
@@ -268,8 +281,7 @@ def test_rows_share_their_parts_and_are_not_done_twice(play, tmp_path: Path, mon
     regression, predictor, flow = (found["rows"][f"{name}-real"] for name in rows)
     assert flow["minutes"]["tokenizer"] >= 0.9 * predictor["minutes"]["tokenizer"] > 0
     assert predictor["drawn"]["samples"] == 1
-    assert predictor["drawn"]["diversity"]["value"] == 0
-    assert predictor["drawn"]["best"] == predictor["drawn"]["each"]
+    assert not {"best", "mean", "diversity"} & set(predictor["drawn"])
     assert flow["drawn"]["best"]["value"] <= flow["drawn"]["each"]["value"]
     assert flow["drawn"]["diversity"]["value"] > 0
     assert set(flow["few_steps"]["mse"]) == {"1", "2", "4", "16"}
@@ -285,7 +297,12 @@ def test_rows_share_their_parts_and_are_not_done_twice(play, tmp_path: Path, mon
     titles, *more = (line.strip("| ").split(" | ") for line in details(found).splitlines() if "---" not in line)
     below = dict(zip(titles, more[0], strict=True))["vectors below copied ones"]
     assert (more[0][0], below) == ("regression-real", dynamics_table._shown(regression["regressed"]["below_copy"]))
-    assert more[1][titles.index("best of 8, MSE·10³ @10")] == more[1][titles.index("one dream, MSE·10³ @10")]
+    assert more[1][titles.index("best of 8, MSE·10³ @10")] == "–"  # it draws nothing
+    assert float(more[1][titles.index("one dream, MSE·10³ @10")]) > 0
+    asked = gates(found)
+    assert {gate.row for gate in asked} == {f"{name}-real" for name in rows}
+    assert next(gate.holds for gate in asked if gate.what == "diversity")
+    assert not [gate for gate in asked if gate.found is None]
     monkeypatch.setattr(dynamics_table, "_row", lambda *rest: pytest.fail("done before"))
     again = tabulate(data, measured, tmp_path, BUDGET, rows[:1], ("real",), size="tiny")
     assert again == found  # those that were not asked for, too

@@ -196,6 +196,36 @@ def test_the_predictor_learns_from_its_own_frames_late() -> None:
         model.loss(latents[:, :4], actions[:, :3])
 
 
+def test_the_predictor_is_always_told_what_leads_to_the_next_frame() -> None:
+    torch.manual_seed(0)
+    model = LatentPredictor(replace(LatentPredictorConfig.sized("tiny"), forget=1.0), 5, (3, 4), 4)
+    heard: list[Tensor] = []
+    forward = model.backbone.forward
+    model.backbone.forward = lambda past, actions: heard.append(actions) or forward(past, actions)  # type: ignore[method-assign]
+    actions = torch.randint(0, 4, (2, 6))
+    model.loss(torch.randn(2, 7, 5, 3, 4), actions)
+    assert all((each[:, :-1] == 4).all() for each in heard)
+    assert torch.equal(torch.stack([each[:, -1] for each in heard], dim=1), actions[:, 3:])
+
+
+def test_pixel_film_may_not_know_what_was_done_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    config = replace(PixelFiLMConfig.sized("tiny"), lost=0.5, forget=0.0)
+    model = config.build(PixelsConfig().build(block_play.SPEC), 3)
+    window, _ = block_play.play(4, 9)
+    frames = PixelsConfig().build(block_play.SPEC).encode(window.frames)
+    plain, asked = model.logits, []
+    monkeypatch.setattr(model, "logits", lambda past, actions: asked.append(actions) or plain(past, actions))
+    for _ in range(10):
+        model.loss(frames, window.actions)
+    gone = torch.cat(asked)[:, : config.past_actions] == 3
+    assert torch.equal(gone.any(dim=1), gone.all(dim=1))
+    assert 0.2 < gone[:, 0].float().mean() < 0.8
+    assert (torch.cat(asked)[:, config.past_actions :] < 3).all()
+    with pytest.raises(ValueError, match=r"lost -0.1 in \[0, 1\]"):
+        replace(config, lost=-0.1)
+
+
 def test_actions_are_forgotten_as_often_as_said() -> None:
     torch.manual_seed(0)
     actions = torch.zeros(20_000, 4, dtype=torch.int64)
@@ -230,7 +260,8 @@ def test_pixel_film_counts_more_what_moves() -> None:
 
 def test_pixel_film_learns_from_its_own_dream_later_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    model = replace(PixelFiLMConfig.sized("tiny"), own_share=1.0).build(PixelsConfig().build(block_play.SPEC), 3)
+    config = replace(PixelFiLMConfig.sized("tiny"), own_share=1.0, lost=0.0)
+    model = config.build(PixelsConfig().build(block_play.SPEC), 3)
     window, _ = block_play.play(2, 9)
     frames, actions = PixelsConfig().build(block_play.SPEC).encode(window.frames), window.actions
     dreamed = model._dreamed(frames, actions, 6)

@@ -37,6 +37,7 @@ class Darker:
     def reset(self, window: Window, rng: torch.Generator | None = None) -> State:
         frame = window.frames[:, -1, 0]
         rows, columns = [(frame > 100).any(dim=axis).int().argmax(dim=1) for axis in (2, 1)]
+        self.told = window.actions
         return {"y": rows, "x": columns, "seen": window.frames[:, -CONTEXT:].clone()}
 
     def step(self, state: State, action: Tensor, rng: Luck = None) -> State:
@@ -98,6 +99,7 @@ def test_another_world_takes_over_at_the_same_state(table, shelf: dict[str, Path
     table.press(pygame.K_x)
     assert isinstance(table.session.world, Darker)
     assert table.session.steps == steps
+    assert table.session.world.told.tolist() == [[0]]  # nothing was pressed any more
     assert torch.equal(table.session.state["seen"][0, -1], torch.from_numpy(before).permute(2, 0, 1))
     assert top(table.session.frame) == top(before)
     assert table.session.frame.max() == 150  # as the new one draws it
@@ -134,6 +136,36 @@ def test_a_relative_that_cannot_be_opened_is_told(table, monkeypatch: pytest.Mon
     assert isinstance(table.session.world, CountingWorld)
 
 
+def test_copies_of_what_is_played_are_passed_over(table, shelf: dict[str, Path]) -> None:
+    (shelf["a-other"] / "model.safetensors").write_bytes(b"own")
+    with pytest.raises(ValueError, match="no other world of block here"):
+        next(relatives.others(table.session))
+
+
+def test_a_relative_whose_starts_do_not_fit_is_told(table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relatives.checkpoint, "load_starts", lambda folder: [clip[:1, :, :8] for clip in clips(2)])
+    for key in (pygame.K_x, pygame.K_y):
+        table.press(key)
+        assert table.scene.notice.startswith("start clip of 'block' must be uint8")
+        assert isinstance(table.session.world, CountingWorld)
+
+
+def test_what_was_pressed_is_known_as_far_as_it_goes(table) -> None:
+    session = Session(CountingWorld(), clips())
+    assert session.heard(2) is None  # nothing was dreamed yet
+    for action in (1, 2, 3):
+        session.step(action)
+    assert session.heard(1) == ()
+    assert session.heard(3) == (2, 3)
+    session.branch(session.steps - 1)
+    session.step(5)
+    assert session.heard(4) == (1, 2, 5)
+    assert session.heard(5) is None
+    told = relatives.heard(session, Darker())
+    assert told is not None
+    assert told.tolist() == [1]  # UP and DOWN have other numbers there
+
+
 def test_two_worlds_under_the_same_keys(table, tmp_path: Path) -> None:
     table.down(pygame.K_UP)
     table.turns(3)
@@ -160,6 +192,7 @@ def test_two_worlds_under_the_same_keys(table, tmp_path: Path) -> None:
     assert (halves[1] == 150).any()
     table.press(pygame.K_r)
     assert top(right.frame) == top(left.frame)
+    assert right.world.told.shape == (1, 1)
     table.press(pygame.K_F12)
     table.turns(1)
     assert list((tmp_path / "captures").glob("split-*.png"))

@@ -23,7 +23,7 @@ from training.family_figures import AT, DRAWN, FEW, autoencoder, drawn_often, fe
 from training.held_out import Play
 from training.pipeline import Data, Pipeline, check
 from training.presets import Experiment
-from training.runs import Run, write_text
+from training.runs import Run, write_bytes, write_text
 
 ROWS = (
     *("maskgit", "autoregressive", "one_pass", "regression"),
@@ -71,7 +71,7 @@ def check_names(families: Sequence[str], kinds: Sequence[str]) -> None:
 
 def tabulate(
     data: Data, play: Play, folder: Path, budget: TableBudget, families: Sequence[str] = ROWS,
-    kinds: Sequence[str] = KINDS, *, size: Any = "small", seed: int = 0, autocast: bool = False,
+    kinds: Sequence[str] = KINDS, *, size: Any = "small", seed: int = 0, autocast: bool = False, device: str = "cpu",
     results: Path | None = None, say: Say = lambda line: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train and measure rows on one game, beside those that are done before.
@@ -83,8 +83,12 @@ def tabulate(
     """
     check_names(families, kinds)
     look = Look.of(data.train)
-    terms = {**asdict(budget), "seed": seed, "size": size, "autocast": autocast, "train_frames": data.train.frames}
-    terms |= {"learned": _seen(data.train.datasets), "measured": [ref.seed for ref in play.episodes]}
+    terms = {**asdict(budget), "seed": seed, "size": size, "autocast": autocast, "device": device}
+    terms |= {
+        "train_frames": data.train.frames,
+        "learned": _seen(data.train.datasets),
+        "measured": [ref.seed for ref in play.episodes],
+    }
     rows, kept = {}, results or folder
     for family, kind in ((family, kind) for family in ROWS for kind in KINDS):
         path, asked = kept / f"{(name := f'{family}-{kind}')}.json", family in families and kind in kinds
@@ -115,24 +119,28 @@ def _row(
     check(experiment, data)
     begun = (folder / name / "config.json").is_file()
     run = Run(folder / name, {**terms, "experiment": asdict(experiment)}, resume=begun)
-    pipeline = Pipeline(experiment, data, run, autocast=terms["autocast"], say=lambda line: say(f"{name}: {line}"))
+    device, tell = terms["device"], lambda line: say(f"{name}: {line}")
+    pipeline = Pipeline(experiment, data, run, device, terms["autocast"], say=tell)
     shared = {part: folder / "shared" / _digest(experiment, part, terms) for part in ("tokenizer", "lam")}
     for part, kept in shared.items():
         if not run.part_done(part) and kept.with_suffix(".safetensors").is_file():
-            shutil.copy(kept.with_suffix(".safetensors"), run.folder / "parts" / f"{part}.safetensors")
+            weights = kept.with_suffix(".safetensors").read_bytes()
+            write_bytes(run.folder / "parts" / f"{part}.safetensors", weights)
             run.add_minutes(part, json.loads(kept.with_suffix(".json").read_text()))
     pipeline.train("lam")
     for part, kept in shared.items():
         if not kept.with_suffix(".safetensors").is_file():
             kept.parent.mkdir(parents=True, exist_ok=True)
             write_text(kept.with_suffix(".json"), json.dumps(run.minutes().get(part, 0.0)))
-            shutil.copy(run.folder / "parts" / f"{part}.safetensors", kept.with_suffix(".safetensors"))
+            weights = (run.folder / "parts" / f"{part}.safetensors").read_bytes()
+            write_bytes(kept.with_suffix(".safetensors"), weights)
     pipeline.train()
-    world = load_world(pipeline.finish(folder / "worlds" / name, {"command": f"dreamcade bench dynamics ({name})"}))
+    written = pipeline.finish(folder / "worlds" / name, {"command": f"dreamcade bench dynamics ({name})"})
+    world = load_world(written, device)
     shutil.rmtree(pipeline.cache, ignore_errors=True)  # it is large, and made again where it is wanted
     return {
         "minutes": run.minutes(),
-        **measured(world, play, budget, terms["seed"], lambda line: say(f"{name}: {line}")),
+        **measured(world, play, budget, terms["seed"], tell),
     }
 
 

@@ -65,7 +65,7 @@ def _over_time(truth: Tensor, guess: Tensor) -> NDArray[np.float64]:
 
 def drawn_often(world: World, play: Play, clips: int, seed: int) -> dict[str, Any]:
     """Of DRAWN dreams from each clip, after AT frames: squared error of the `best` and of their `mean` picture, mean
-    error of `each`, and their `diversity`, the mean squared difference of two. Where nothing is drawn, of one."""
+    error of `each`, and their `diversity`, the mean squared difference of two. Where nothing is drawn, `each` alone."""
     context, samples_each = world.spec.context, DRAWN if isinstance(world, Samples) else 1
     best, mean, each, apart = [], [], [], []
     for batch in read_clips(world, play, None, choose_spots(play, context + AT, clips, seed + 7), context + AT):
@@ -81,14 +81,15 @@ def drawn_often(world: World, play: Play, clips: int, seed: int) -> dict[str, An
         mean.append((middle - truth[:, 0]).square().mean(dim=(1, 2, 3)))
         spread = (samples - middle[:, None]).square().mean(dim=(1, 2, 3, 4))
         apart.append(2 * spread * samples_each / max(1, samples_each - 1))
-    names = {"best": best, "mean": mean, "each": each, "diversity": apart}
+    names = {"each": each}
+    names |= {"best": best, "mean": mean, "diversity": apart} if samples_each > 1 else {}
     figures = {name: mean_interval(torch.cat(part).double().numpy(), seed=seed).data() for name, part in names.items()}
     return {"samples": samples_each, "after": AT, **figures}
 
 
 def few_steps(world: World, play: Play, clips: int, seed: int) -> dict[str, Any] | None:
-    """Squared error after AT frames with FEW numbers of sampling steps; None for a world that does not sample."""
-    if not isinstance(world, Samples):
+    """Squared error after AT frames with FEW numbers of sampling steps; None for a world that has no such dial."""
+    if not isinstance(world, Samples) or getattr(world, "in_one_step", False):
         return None
     found = {}
     for steps in FEW:

@@ -18,7 +18,7 @@ from training.action_recipe import train_actions
 from training.augment import augmented
 from training.latent_cache import LatentCache, encode_all
 from training.loop import Part
-from training.metrics import psnr, ssim
+from training.metrics import mse, psnr, ssim
 from training.pipeline import Pipeline
 from training.previews import dream_sheet, reconstruction_sheet
 from training.runs import write_bytes, write_text
@@ -49,7 +49,6 @@ def train_tokenizer(pipeline: Pipeline) -> None:
 
     preview = lambda module: reconstruction_sheet(module, held_out)  # noqa: E731
     pipeline.fit(Part("tokenizer", tokenizer, loss, preview, kept=best.saw), config)
-    best.saw(tokenizer, config.steps)
     best.read_into(tokenizer)
     found = tokenizer.measure(clip[::APART] for clip in pipeline.data.train.clips())
     pipeline.say(
@@ -60,7 +59,8 @@ def train_tokenizer(pipeline: Pipeline) -> None:
 
 class Best:
     """Keeps the weights of a module that rebuild held-out frames best, over interruptions too: `best_ckpt.safetensors`
-    beside the run's metrics, and `val_metrics.jsonl` with PSNR in dB and SSIM at every checkpoint."""
+    beside the run's metrics, and `val_metrics.jsonl` with PSNR in dB, SSIM, squared error, and variance and norm of the
+    mean of the latents at every checkpoint."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.folder, self.device = pipeline.run.folder, pipeline.device
@@ -86,10 +86,14 @@ class Best:
         """Measure a checkpoint and keep it if it is the best so far."""
         assert isinstance(module, ConvAutoencoder)
         with torch.inference_mode():
-            parts = [module.reconstruct(part.to(self.device)).cpu() for part in torch.split(self.frames, 32)]
-        truth, guess = self.frames[:, 0], torch.cat(parts)[:, 0]
+            parts = [part.to(self.device) for part in torch.split(self.frames, 32)]
+            guess = torch.cat([module.reconstruct(part).cpu() for part in parts])[:, 0]
+            latents = torch.cat([module.latents(part).cpu() for part in parts])
+        truth = self.frames[:, 0]
         score = float(psnr(truth, guess).mean())
         line = {"step": step, "psnr": score, "ssim": float(ssim(truth, guess).mean())}
+        line |= {"mse": float(mse(truth, guess).mean()), "latent_variance": float(latents.var())}
+        line |= {"latent_mean_norm": float(latents.mean(dim=(0, 2, 3)).norm())}
         write_text(self.log, "".join(json.dumps(each) + "\n" for each in [*self._lines(), line]))
         if score > self.score:
             self.score = score

@@ -61,8 +61,8 @@ class LoopConfig:
 class Part:
     """Something trainable. `loss(rng, progress)` draws a batch with rng and returns the loss and logs;
     `preview(module)` draws a picture uint8 [C, H, W] of what was learned, or None; codes: how many there are of
-    those whose perplexity it logs; `kept(module, step)` is called after each checkpoint. Preview and kept get the
-    averaged weights and may not touch torch's global luck, or a resumed run would differ."""
+    those whose perplexity it logs; `kept(module, step)` is called after each checkpoint and at the end.
+    Preview and kept get the averaged weights and may not touch torch's global luck, or a resumed run would differ."""
 
     name: str
     module: nn.Module
@@ -123,6 +123,8 @@ def train_part(part: Part, config: LoopConfig, run: Run, seed: int, autocast: bo
     _picture(part, average, run, step)
     part.module.load_state_dict(average.module.state_dict())
     part.module.eval()
+    if part.kept is not None:
+        part.kept(part.module, step)
     return part.module
 
 

@@ -108,15 +108,17 @@ def check(experiment: Experiment, data: Data, until: str = "dynamics") -> None:
 def spec_of(experiment: Experiment, data: Data) -> WorldSpec:
     """The spec of a world to be trained; where actions are real it names them. Raises ValueError where games of a
     mixture have other ones."""
+    usual = data.spec()  # a dream begins from as many frames as the dynamics look back at, at least
+    spec = replace(usual, context=max(usual.context, getattr(experiment.family.dynamics, "history", 0)))
     if not isinstance(experiment.family.latent_actions, RealActions):
-        return data.spec()
+        return spec
     if unknown := [dataset for dataset in data.train.datasets if not dataset.manifest.knows_actions]:
         raise ValueError(f"nobody wrote down the actions of {unknown[0].folder}; use --actions latent")
     names, *others = (dataset.manifest.action_names for dataset in data.train.datasets)
     if unlike := [found for found in others if found != names]:
         found = f"{', '.join(names)} and {', '.join(unlike[0])}"
         raise ValueError(f"the games have different actions, {found}; --mix them under --actions latent")
-    return replace(data.spec(), actions=names)
+    return replace(spec, actions=names)
 
 
 class Pipeline:
@@ -173,6 +175,7 @@ class Pipeline:
                 self.run.save_part(name, self._module(name))
                 self.say(f"{name}: {self.run.minutes().get(name, 0.0):.1f} minutes")
             if name in ("tokenizer", "lam"):
+                self._module(name).requires_grad_(False)  # who learns with it does not change it
                 self.world.link()
 
     def finish(self, folder: Path, extra: dict[str, Any]) -> Path:
@@ -182,7 +185,7 @@ class Pipeline:
         table = measure_action_table(self.world, play)
         world = self.world.with_spec(named(self.world.spec, table))
         facts = facts_of(self.experiment, self.data, self.run.minutes(), extra)
-        starts = start_clips(self.data.held_out, world.spec.context)
+        starts = start_clips(self.data.held_out.of_game(world.spec.game), world.spec.context)
         return save_world(world, folder, facts, starts, write_card(world.spec, facts))
 
     def _module(self, name: str) -> nn.Module:
@@ -220,13 +223,12 @@ class Pipeline:
         """Train the dynamics, with a world to play at every checkpoint."""
         snapshots = self._snapshots(codes, config.steps)
         self.fit(replace(part, kept=snapshots.keep if snapshots else None), config)
-        if snapshots is not None:
-            snapshots.keep(part.module, config.steps)
 
     def _snapshots(self, cache: TokenCache, steps: int) -> Snapshots | None:
         """What writes a playable world at every checkpoint; None where there is nothing to begin it from."""
         try:
-            starts = start_clips(self.data.held_out, self.world.spec.context, count=4)
+            held_out = self.data.held_out.of_game(self.world.spec.game)
+            starts = start_clips(held_out, self.world.spec.context, count=4)
         except ValueError as problem:
             self.say(f"no snapshots to play while this trains: {problem}")
             return None

@@ -112,7 +112,7 @@ class Run:
         if not path.is_file():
             return None
         try:
-            return dict(torch.load(path, weights_only=True))
+            return dict(torch.load(path, map_location="cpu", weights_only=True))
         except Exception as error:  # torch raises many kinds for a damaged archive
             raise ValueError(f"{path} is damaged; delete it to restart {part}") from error
 

@@ -117,6 +117,7 @@ def families(
 @click.option("--family", "names", multiple=True, help="Only this family; may be repeated.")
 @click.option("--actions", "kinds", type=click.Choice(["latent", "real"]), multiple=True, help="Only these actions.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for all of it.  [default: saves/bench/dynamics]")
+@click.option("--device", default="auto", show_default=True, help="Where rows are trained and measured, speed too.")
 @click.option("--results", type=click.Path(path_type=Path), help="Folder for tables and rows alone.  [default: --out]")
 @click.option("--clips", default=100, show_default=True, help="Clips for the roll-outs.")
 @click.option("--dreams", default=8, show_default=True, help="Dreams under random actions.")
@@ -135,6 +136,7 @@ def dynamics(
     names: tuple[str, ...],
     kinds: tuple[str, ...],
     out: Path | None,
+    device: str,
     results: Path | None,
     size: str,
     threads: int,
@@ -144,7 +146,8 @@ def dynamics(
 ) -> None:
     """Every family of dynamics, under latent and under real actions, on the same frames and the same held-out play.
 
-    Prints tables in Markdown and keeps them with all scorecards and worlds in --out. Stopped, the same command goes on.
+    Prints tables in Markdown, and whether what is asked of a family holds, and keeps them with all scorecards and
+    worlds in --out. Stopped, the same command goes on.
 
     \b
       dreamcade bench dynamics --data saves/datasets/pong --held-out saves/datasets/pong-held-out --split all
@@ -153,9 +156,11 @@ def dynamics(
 
     import torch
 
+    from app import library
     from app.commands.train import settle_autocast, splits_of
     from app.places import saves
     from training.dynamics_table import KINDS, ROWS, TableBudget, check_names, details, table, tabulate
+    from training.exit_gates import gates, written
     from training.held_out import held_out
     from training.loop import Interrupted
     from training.runs import write_text
@@ -171,7 +176,8 @@ def dynamics(
         clips=counts["clips"], dreams=counts["dreams"], frames=counts["dream_frames"],
     )  # fmt: skip
     rows, tables = (names or ROWS, kinds or KINDS), list[str]()
-    told: dict[str, Any] = {"size": size, "seed": seed, "autocast": settle_autocast(autocast, "cpu", folder)}
+    told: dict[str, Any] = {"size": size, "seed": seed, "device": (where := library.device(device))}
+    told["autocast"] = settle_autocast(autocast, where, folder)
     told["say"] = lambda line: click.echo(line, err=True)
     for learned, play in zip(data, plays or data, strict=True):
         datasets, measured = open_datasets((learned,)), open_datasets((play,))[0]
@@ -182,7 +188,7 @@ def dynamics(
         except Interrupted:
             click.echo(f"stopped; the same command goes on: --out {folder}")
             raise SystemExit(130) from None
-        tables += [table(found), details(found)]
+        tables += [text for text in (table(found), details(found), written(gates(found))) if text]
     write_text((results or folder) / "dynamics.md", "\n\n".join(tables) + "\n")
     click.echo("\n\n".join(tables))
 

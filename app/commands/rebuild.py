@@ -14,7 +14,8 @@ import click
     "--split",
     default="held-out",
     show_default=True,
-    help="held-out (validation and test), validation, test, or all for a data set that was not trained on.",
+    help="held-out (validation and test), validation, by which the best checkpoint was chosen, test, or all for a data"
+    " set that was not trained on.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for figures, pictures and a video of both.")
 @click.option("--frames", default=2000, show_default=True, help="About how many frames to measure.")

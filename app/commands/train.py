@@ -181,8 +181,7 @@ def train(
         datasets, folder, target, part or "dynamics", part is None, resume, override, command, options, begin=begin
     )
     if world is None:
-        further = f"dreamcade train {game} {shown} --run {folder} --resume".replace("  ", " ") + _same(options)
-        click.echo(f"{part} is done; go on with: {further}")
+        click.echo(f"{part} is done; go on with: {_further(game, shown, folder, options)}")
     else:
         click.echo(f"world written to {world}; play it: dreamcade play {world}")
 
@@ -314,12 +313,16 @@ def run_training(
     return pipeline.finish(target, extra) if finish else None
 
 
-def _same(options: dict[str, Any]) -> str:
-    """The options that have to be typed again to go on with a run of a family."""
-    from models.registry import ALIASES
+def _further(game: str, shown: str, folder: Path, options: dict[str, Any]) -> str:
+    """What goes on after one part of a world. An autoencoder that was trained alone is taken by another run, as its
+    own was timed otherwise."""
+    from models.registry import ALIASES, alone
 
-    told = f" --family {ALIASES.get(options['family'], options['family'])}" if options.get("family") else ""
-    return told + (" --actions real" if options.get("actions") == "real" else "")
+    begin = f"dreamcade train {game} {shown}".strip()
+    if options.get("family") and alone(options["family"]):
+        real = " --actions real" if options.get("actions") == "real" else ""
+        return f"{begin} --family {ALIASES[options['family']]}{real} --tokenizer {folder}"
+    return f"{begin} --run {folder} --resume{as_typed(options)}"
 
 
 def _look(folder: Path | None, device: str) -> Any:

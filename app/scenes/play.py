@@ -23,7 +23,7 @@ from app.keymap import BINDINGS, Does, Keymap, chosen_keys
 from app.names import ActionNames
 from app.places import Places
 from app.real import LiveGame
-from app.relatives import Relative, beside, opened, others
+from app.relatives import Relative, beside, heard, opened, others
 from app.scenes.calibrate import CalibrateScene
 from app.scenes.compare import CompareScene
 from app.scenes.desk import Desk
@@ -240,7 +240,9 @@ class PlayScene:
         warm = min(WARMEST, max(COLDEST, round(now.temperature + warmth, 2)))
         turned: Sampling = replace(now, steps=min(64, max(1, now.steps + steps)), temperature=warm)
         self.session.set_sampling(turned)
-        self.say(f"sampling steps {turned.steps}, temperature {turned.temperature:.1f}")
+        found = self.session.sampling or turned
+        why = " (this world draws a frame in one step)" if found.steps != turned.steps else ""
+        self.say(f"sampling steps {found.steps}{why}, temperature {found.temperature:.1f}")
 
     def _dropped(self, path: Path) -> None:
         """Dream on from a picture."""
@@ -320,7 +322,8 @@ class PlayScene:
             return
         self.human.release_all()
         self.desk.close()
-        self.engine.thinker.ask(lambda: self.session.change_world(found.world, found.world_id, found.starts))
+        pressed = heard(self.session, found.world)
+        self.engine.thinker.ask(lambda: self.session.change_world(found.world, found.world_id, found.starts, pressed))
         self.title = found.folder.name
         self.names = ActionNames(self.session.world.spec)
         self.human, self.health, self.healer = Human(self.names), Health(), Healer()

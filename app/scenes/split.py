@@ -15,6 +15,7 @@ from app.controllers import Human
 from app.hud import badge
 from app.keymap import ARROWS, NUMBERS, Binding, Key, Keymap, chosen_keys
 from app.names import ActionNames
+from app.relatives import heard
 from app.scenes.help import HelpScene
 from app.scenes.paired import Paired
 from app.scenes.scene import Scene
@@ -114,10 +115,8 @@ class SplitScene(Paired):
         """The right world's action that means what one of the left one means: by its name; where it has none, by its
         number; else the idle one."""
         left, right = self.names
-        found = right.find(left.labels[action]) if left.known and right.known else None
-        if found is None:
-            found = action if action < len(right.labels) and not (left.known and right.known) else right.idle
-        return found
+        found = left.meant(action, right)
+        return right.idle if found is None else found
 
     def draw(self, screen: Screen) -> None:
         """A bar, and both pictures under their titles."""
@@ -160,7 +159,7 @@ class SplitScene(Paired):
     def _join(self) -> None:
         self._collect(wait=True)
         left, right = self.sessions
-        self.thinker.ask(lambda: right.join(left))
+        self.thinker.ask(lambda: right.join(left, heard(left, right.world)))
         self._shown = (left.frame, right.frame)
         self.say("both go on from the left one's last frames")
 

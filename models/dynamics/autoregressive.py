@@ -132,6 +132,11 @@ class AutoregressiveFamily(MaskGITFamily):
 class AutoregressiveWorld(MaskGITWorld):
     """Draws a frame token by token; sampling steps mean nothing to it."""
 
+    @property
+    def in_one_step(self) -> bool:
+        """Each token is drawn once."""
+        return True
+
     def fresh_dynamics(self) -> Autoregressive:
         """Untrained dynamics over the present tokenizer."""
         features, actions = self.tokenizer.features(), len(self.spec.actions)

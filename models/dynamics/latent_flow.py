@@ -80,6 +80,11 @@ class LatentFlowConfig:
         """The dynamics over the latents of an autoencoder."""
         return LatentFlow(self, tokenizer.config.latent, tokenizer.grid, actions)
 
+    @property
+    def history(self) -> int:
+        """Frames that are seen."""
+        return self.backbone.history
+
     def sampling(self) -> Sampling | None:
         """Dials to begin with."""
         return Sampling(steps=self.steps, temperature=self.temperature, guidance=self.guidance)

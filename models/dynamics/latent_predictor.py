@@ -56,6 +56,11 @@ class LatentPredictorConfig:
         """The dynamics over the latents of an autoencoder."""
         return LatentPredictor(self, tokenizer.config.latent, tokenizer.grid, actions)
 
+    @property
+    def history(self) -> int:
+        """Frames that are seen."""
+        return self.backbone.history
+
     def sampling(self) -> Sampling | None:
         """There is nothing to be drawn."""
         return None
@@ -89,7 +94,8 @@ class LatentPredictor(LatentDynamics):
         for at in range(history, latents.shape[1]):
             past, asked, truth = pairs(latents, actions, history, at)
             past = seen if own else past
-            told = self.next(past, forgotten(asked, self.actions, config.forget))
+            heard = torch.cat([forgotten(asked, self.actions, config.forget)[:, :-1], asked[:, -1:]], dim=1)
+            told = self.next(past, heard)
             costs.append(self._error(told, truth))
             seen = torch.cat([seen[:, 1:], told[:, None]], dim=1)
             if at == history:

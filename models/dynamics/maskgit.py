@@ -27,7 +27,7 @@ At play as many tokens are fixed in one pass as are jointly sure by their entrop
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
@@ -224,7 +224,8 @@ class MaskGIT(nn.Module):
         memory = self.remember(tokens[:, :first], actions[:, : first - 1], table)
         dreamed = list(tokens[:, :first].unbind(1))
         for t in range(first, frames - 1):
-            chance = torch.rand((len(tokens), 2, tokens.shape[2]), device=tokens.device)
+            passes = 1 if self.config.whole >= 1 else 2
+            chance = torch.rand((len(tokens), passes, tokens.shape[2]), device=tokens.device)
             earlier = dreamed[max(0, t - 2)]
             known, memory = self.advance(dreamed[-1], earlier, actions[:, t - 1], memory, table)
             known = self.opened(known, begins[:, t - 1]) if self.config.games else known
@@ -340,7 +341,14 @@ class MaskGITWorld(TokenWorld):
     def __init__(self, config: MaskGITFamily, spec: WorldSpec, sampling: Sampling | None = None) -> None:
         usual = Sampling(steps=config.dynamics.passes, temperature=config.dynamics.temperature)
         super().__init__(config, spec, sampling or usual)
+        if self.in_one_step:
+            self.sampling = replace(self.sampling, steps=1)
         self._table: Tensor | None = None
+
+    @property
+    def in_one_step(self) -> bool:
+        """Whether the dynamics never learned to fill in beside tokens that are there."""
+        return bool(self.config.dynamics.whole >= 1)
 
     def fresh_dynamics(self) -> MaskGIT:
         """Untrained dynamics over the present tokenizer."""

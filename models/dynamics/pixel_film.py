@@ -39,7 +39,8 @@ class PixelFiLMConfig:
     hidden: of the layer between these and each scale and shift; skips: see the module.
 
     motion: extra weight of pixels near which something moves; tau: by how much they must change for that; near: pixels
-    around them; forget: how often the later future actions are not known; ahead: frames that may be dreamed before
+    around them; forget: how often the later future actions are not known; lost: how often those of the past are not, as
+    where a dream begins from a picture; ahead: frames that may be dreamed before
     those that are told; own_from, own_share: share of training after which, and of the batches in which, they are;
     objectives: further ones, of the next frame.
     """
@@ -56,6 +57,7 @@ class PixelFiLMConfig:
     tau: float = 0.02
     near: int = 4
     forget: float = 0.5
+    lost: float = 0.1
     ahead: int = 4
     own_from: float = 0.4
     own_share: float = 0.5
@@ -70,9 +72,9 @@ class PixelFiLMConfig:
             raise ValueError(f"{found} and past {self.past}")
         if len(self.widths) != 4 or len(self.up) != 4 or any(width < 8 or width % 8 for width in self.widths + self.up):
             raise ValueError(f"widths and up must be four multiples of 8, found {self.widths} and {self.up}")
-        if self.motion < 0 or self.tau < 0 or self.near < 0 or not 0 <= self.forget <= 1:
+        if self.motion < 0 or self.tau < 0 or self.near < 0 or not 0 <= self.forget <= 1 or not 0 <= self.lost <= 1:
             found = f"motion {self.motion}, tau {self.tau} and near {self.near} must be 0 or more"
-            raise ValueError(f"{found}, forget {self.forget} in [0, 1]")
+            raise ValueError(f"{found}, forget {self.forget} and lost {self.lost} in [0, 1]")
         if self.ahead < 0 or not 0 <= self.own_from <= 1 or not 0 <= self.own_share <= 1:
             found = f"ahead {self.ahead} must be 0 or more"
             raise ValueError(f"{found}, own_from {self.own_from} and own_share {self.own_share} in [0, 1]")
@@ -91,6 +93,11 @@ class PixelFiLMConfig:
     def build(self, tokenizer: Pixels, actions: int) -> PixelFiLM:
         """The dynamics over frames of so many channels."""
         return PixelFiLM(self, tokenizer.channels, actions)
+
+    @property
+    def history(self) -> int:
+        """Frames that are seen."""
+        return self.past
 
     def sampling(self) -> Sampling | None:
         """There is nothing to be drawn."""
@@ -186,7 +193,9 @@ class PixelFiLM(LatentDynamics):
         future = actions[:, at - 1 : at - 1 + config.future].clone()
         rate = torch.rand(len(future), 1, device=future.device) < config.forget
         future[:, 1:] = torch.where(rate, self.actions, future[:, 1:])
-        told = self.logits(past, self._asked(actions[:, at - now : at - 1], future))
+        lost = torch.rand(len(future), 1, device=future.device) < config.lost
+        before = torch.where(lost, self.actions, actions[:, at - now : at - 1])
+        told = self.logits(past, self._asked(before, future))
         moving = ((truth - last[:, None]).abs().amax(dim=2) > config.tau).float()  # [B, K, H, W]
         spread = F.max_pool2d(moving, 2 * config.near + 1, stride=1, padding=config.near)[:, :, None]
         weight = 1 + config.motion * spread
