@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -205,6 +206,7 @@ class Pipeline:
     def fit(self, part: Part, config: LoopConfig) -> None:
         """Train one part by gradient."""
         if self.compiled:
+            logging.getLogger("torch._dynamo").setLevel(logging.ERROR)  # it tells at length of every shape
             for module in part.module.modules():
                 if type(module).__name__ == "STBlock":
                     module.compile(dynamic=False)
