@@ -130,9 +130,6 @@ def dynamics(
     data: tuple[Path, ...],
     plays: tuple[Path, ...],
     split: str,
-    tokenizer_minutes: float,
-    lam_minutes: float,
-    minutes: float,
     names: tuple[str, ...],
     kinds: tuple[str, ...],
     out: Path | None,
@@ -142,7 +139,7 @@ def dynamics(
     threads: int,
     autocast: str,
     seed: int,
-    **counts: int,
+    **spent: Any,
 ) -> None:
     """Every family of dynamics, under latent and under real actions, on the same frames and the same held-out play.
 
@@ -159,8 +156,7 @@ def dynamics(
     from app import library
     from app.commands.train import settle_autocast, splits_of
     from app.places import saves
-    from training.dynamics_table import KINDS, ROWS, TableBudget, check_names, details, table, tabulate
-    from training.exit_gates import gates, written
+    from training.dynamics_table import KINDS, ROWS, TableBudget, check_names, tabulate
     from training.held_out import held_out
     from training.loop import Interrupted
     from training.runs import write_text
@@ -172,13 +168,12 @@ def dynamics(
     torch.set_num_threads(threads or os.cpu_count() or 1)
     (folder := out or saves() / "bench" / "dynamics").mkdir(parents=True, exist_ok=True)
     budget = TableBudget(
-        tokenizer=tokenizer_minutes, lam=lam_minutes, dynamics=minutes,
-        clips=counts["clips"], dreams=counts["dreams"], frames=counts["dream_frames"],
+        tokenizer=spent["tokenizer_minutes"], lam=spent["lam_minutes"], dynamics=spent["minutes"],
+        clips=spent["clips"], dreams=spent["dreams"], frames=spent["dream_frames"],
     )  # fmt: skip
     rows, tables = (names or ROWS, kinds or KINDS), list[str]()
     told: dict[str, Any] = {"size": size, "seed": seed, "device": (where := library.device(device))}
-    told["autocast"] = settle_autocast(autocast, where, folder)
-    told["say"] = lambda line: click.echo(line, err=True)
+    told |= {"autocast": settle_autocast(autocast, where, folder), "say": lambda line: click.echo(line, err=True)}
     for learned, play in zip(data, plays or data, strict=True):
         datasets, measured = open_datasets((learned,)), open_datasets((play,))[0]
         splits, game = splits_of(datasets), datasets[0].manifest.game
@@ -188,9 +183,17 @@ def dynamics(
         except Interrupted:
             click.echo(f"stopped; the same command goes on: --out {folder}")
             raise SystemExit(130) from None
-        tables += [text for text in (table(found), details(found), written(gates(found))) if text]
+        tables += _tables(found)
     write_text((results or folder) / "dynamics.md", "\n\n".join(tables) + "\n")
     click.echo("\n\n".join(tables))
+
+
+def _tables(found: Any) -> list[str]:
+    """Of one game: the families, what only some of them have, and what is asked of them."""
+    from training.dynamics_table import details, table
+    from training.exit_gates import gates, written
+
+    return [text for text in (table(found), details(found), written(gates(found))) if text]
 
 
 COMMANDS = [bench]
