@@ -50,7 +50,9 @@ class LatentActionConfig:
     sorting, from 0, not at all, to 1, wholly; even: weight of the divergence of their use from an even one in
     choosing; sharpness: what the costs are multiplied with before the posterior, more than 1 for codes that
     part ways soon; extra: unchanged places a frame, on average, that the loss looks at beside the changed
-    ones, and a quarter of those that show something; tries: transitions of a batch on which every code is tried.
+    ones; watch: share of the unchanged places that show something, which it looks at too: with few of them a code
+    that moves a paddle which stood still costs less than it should, and comes to mean both; tries: transitions of a
+    batch on which every code is tried.
     """
 
     codes: int = 8
@@ -67,12 +69,15 @@ class LatentActionConfig:
     even: float = 0.2
     sharpness: float = 4.0
     extra: float = 2.0
+    watch: float = 0.25
     tries: int = 160
 
     def __post_init__(self) -> None:
         if not 2 <= self.codes <= 64:
             raise ValueError(f"number of latent actions must be in [2, 64], found {self.codes}")
         check_heads(self.width, self.heads)
+        if not 0 <= self.watch <= 1:
+            raise ValueError(f"watch must be in [0, 1], found {self.watch}")
         if self.layers < 3:
             raise ValueError(f"layers must be 3 or more, found {self.layers}")
         if not 0 <= self.free_share < 1 or not 0 <= self.sort_share < 1 - self.free_share or not 0 <= self.balance <= 1:
@@ -263,12 +268,12 @@ class LatentActionModel(nn.Module):
         return {**found, "gain": found["shuffled"] / max(found["inferred"], 1e-9)}
 
     def _watched(self, tokens: Tensor) -> Tensor:
-        """bool [B·(T-1), N]: some places that the loss looks at whether they change or not: a quarter of
-        those where, before or after, there is not what mostly is there in this batch, and a few others."""
+        """bool [B·(T-1), N]: some places that the loss looks at whether they change or not: the share `watch`
+        of those where, before or after, there is not what mostly is there in this batch, and a few others."""
         usual = tokens.flatten(0, 1).mode(dim=0).values
         seen = tokens != usual
         shown = (seen[:, :-1] | seen[:, 1:]).flatten(0, 1)
-        rate = torch.where(shown, 0.25, min(0.25, self.config.extra / tokens.shape[2]))
+        rate = torch.where(shown, self.config.watch, min(0.25, self.config.extra / tokens.shape[2]))
         return torch.rand(shown.shape, device=tokens.device) < rate
 
 

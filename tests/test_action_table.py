@@ -124,6 +124,17 @@ def test_what_a_code_does_at_the_wall_counts_for_its_name():
     assert table_of([free], ("A",), 1).labels == ("UP",)
 
 
+def test_a_code_that_goes_up_at_the_wall_alone_is_not_called_up():
+    steps = [(92, 88, 0), (91, 86, 0), (92, 87, 0), (50, 50, 0), (90, 86, 0)]  # off the wall, and once in the field
+    plays = [still_track([before, after], codes=[code]) for before, after, code in steps]
+    assert table_of(plays, ("A",), 1).labels == ("UP",)
+    told = table_of(plays, ("A",), 1, probe=PongProbe())
+    assert told.labels == ("MIXED",)
+    assert told.agreement == (0.0,)
+    at_the_wall = plays[:3]  # never seen elsewhere: what it does there is all that is known
+    assert table_of(at_the_wall, ("A",), 1, probe=PongProbe()).labels == ("UP",)
+
+
 def test_a_player_who_moves_sideways_goes_left_and_right():
     track = still_track([50, 50, 50])
     objects = np.array([[[1, 90, 20]], [[1, 90, 24]], [[1, 90, 20]]], np.float32)

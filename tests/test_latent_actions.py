@@ -146,6 +146,18 @@ def test_choosing_walks_towards_the_cheaper_code() -> None:
     assert loss() < before
 
 
+@pytest.mark.parametrize("watch", [0.0, 1.0])
+def test_what_shows_something_is_watched(watch: float) -> None:
+    """Of places that do not change, those that show something and no others, where `extra` is 0."""
+    lam, _, _, _ = untrained()
+    lam.config = replace(lam.config, watch=watch, extra=0.0)
+    tokens = torch.zeros(5, 4, 20, dtype=torch.int64)
+    tokens[2, :, 7] = 3
+    watched = lam._watched(tokens).unflatten(0, (5, 3))
+    assert watched.sum() == 3 * watch
+    assert watched[2, :, 7].float().mean() == watch
+
+
 def test_number_of_codes_is_kept() -> None:
     lam, frames, tokens, _ = untrained(codes=3)
     train(lam, frames, tokens, steps=6)
@@ -161,6 +173,7 @@ def test_number_of_codes_is_kept() -> None:
         ({"free_share": 1.0}, "free_share 1.0"),
         ({"free_share": 0.6, "sort_share": 0.4}, "sort_share 0.4"),
         ({"balance": -0.1}, "balance -0.1"),
+        ({"watch": 1.5}, r"watch must be in \[0, 1\], found 1.5"),
         ({"layers": 2}, "layers must be 3 or more, found 2"),
     ],
 )

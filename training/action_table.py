@@ -28,8 +28,9 @@ WALL_PIXELS = 8
 """A paddle whose centre is nearer than this to a wall is at the wall: it may be cut or stopped there."""
 
 CLEAR = 3 / 4
-"""A code is called by a direction if it goes that way in at least this share of its uses, at the walls too, and MIXED
-otherwise: a code that is mostly used where nothing can move promises nothing elsewhere."""
+"""A code is called by a direction if it goes that way in at least this share of its uses, of all of them and of those
+away from the walls, and MIXED otherwise: a code that is mostly used where nothing can move promises nothing elsewhere,
+and one that goes right when it comes off the wall is not the way to go right."""
 
 MIXED, UNUSED = "MIXED", "UNUSED"
 
@@ -166,7 +167,7 @@ def measure_action_table(
     if codes is None:
         published = len(world.spec.actions) if isinstance(world, World) else 0
         codes = max(published, 1 + max(int(track.codes.max()) for track in plays))
-    return table_of(plays, found.action_names, codes, lags)
+    return table_of(plays, found.action_names, codes, lags, probe)
 
 
 def table_of(
@@ -174,14 +175,16 @@ def table_of(
     action_names: Sequence[str],
     codes: int,
     lags: Sequence[int] = (0, 1, 2, 3),
+    probe: Probe | None = None,
 ) -> ActionTable:
-    """The action table of play that the world has already read. `lags` counts up from 0 without a gap."""
+    """The action table of play that the world has already read. `lags` counts up from 0 without a gap; probe: knows
+    where the walls are, see `CLEAR`."""
     if tuple(lags) != tuple(range(len(lags))) or not lags:
         raise ValueError(f"lags must count 0, 1, 2, ... without a gap, found {tuple(lags)}")
     counts = [lagged_counts(plays, lag, codes, len(action_names)) for lag in lags]
     information = [mutual_information(table) for table in counts]
     best = int(np.argmax(information))
-    named = _by_direction(plays, codes) or _by_button(counts[best], action_names)
+    named = _by_direction(plays, codes, probe) or _by_button(counts[best], action_names)
     seen = np.concatenate([track.codes for track in plays])
     return ActionTable(
         real_actions=tuple(action_names),
@@ -218,15 +221,32 @@ def _moves(plays: Sequence[Track], codes: int) -> tuple[Mapping[str, tuple[float
     return tuple(out)
 
 
-def _by_direction(plays: Sequence[Track], codes: int) -> list[tuple[str, float]] | None:
-    """Label and agreement of each code by what the player did; None if there is no player to be seen."""
+def _by_direction(plays: Sequence[Track], codes: int, probe: Probe | None) -> list[tuple[str, float]] | None:
+    """Label and agreement of each code by what the player did, the lower of everywhere and away from the walls; None if
+    there is no player to be seen."""
     axis = player_axis(plays)
-    told = [(track.codes[mask], classes[mask]) for track in plays for classes, mask in [directions(track, None, axis)]]
-    if not sum(len(code) for code, _ in told):
+    names = DIRECTIONS[axis]
+    everywhere, away = (_ways(plays, codes, axis, walls) for walls in (None, probe))
+    if not everywhere.any():
         return None
-    counts = count_table(np.concatenate([c for c, _ in told]), np.concatenate([d for _, d in told]), codes, 3)
-    named = [_majority(row, DIRECTIONS[axis]) for row in counts]
-    return [(label if share >= CLEAR or label == UNUSED else MIXED, share) for label, share in named]
+    named = [_majority(row, names) for row in everywhere]
+    shares = [
+        min(share, row[names.index(label)] / row.sum()) if row.any() else share
+        for (label, share), row in zip(named, away, strict=True)
+    ]
+    return [
+        (label if share >= CLEAR or label == UNUSED else MIXED, float(share))
+        for (label, _), share in zip(named, shares, strict=True)
+    ]
+
+
+def _ways(plays: Sequence[Track], codes: int, axis: int, probe: Probe | None) -> NDArray[np.int64]:
+    """How often the player went each way under each code, where that can be told: int64 [codes, 3]."""
+    total = np.zeros((codes, 3), np.int64)
+    for track in plays:
+        classes, told = directions(track, probe, axis)
+        total += count_table(track.codes[told], classes[told], codes, 3)
+    return total
 
 
 def _by_button(counts: NDArray[np.int64], action_names: Sequence[str]) -> list[tuple[str, float]]:

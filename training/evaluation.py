@@ -133,7 +133,7 @@ def evaluate(
         if isinstance(world, InfersActions) or spec.actions == tuple(dataset.manifest.action_names):
             say("actions")
             plays = list(tracks(world, dataset, probe, history=options.history))
-            measured = table_of(plays, dataset.manifest.action_names, len(spec.actions))
+            measured = table_of(plays, dataset.manifest.action_names, len(spec.actions), probe=probe)
             card["lam"] = latent_actions(world, dataset, probe, plays, measured, options)
             table = table or measured
         card["prediction"], sheet = prediction(

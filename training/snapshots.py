@@ -117,7 +117,7 @@ def provisional_table(cache: TokenCache, codes: int) -> ActionTable:
     game = episodes[0][0].manifest.game  # of a mixture the first one
     own = [index for index, (dataset, _) in enumerate(episodes) if dataset.manifest.game == game]
     chosen = [index for index in own if episodes[index][1].source == "real"] or own
-    plays, left = list[Track](), MOST_FRAMES
+    plays, left, probe = list[Track](), MOST_FRAMES, None
     for index in chosen:
         dataset, ref = episodes[index]
         frames = min(ref.frames, left)
@@ -130,4 +130,4 @@ def provisional_table(cache: TokenCache, codes: int) -> ActionTable:
         read = np.asarray(cache.codes[first : first + frames - 1])
         plays.append(Track(codes=read, actions=episode.actions, objects=objects, names=names, episode=index))
         left -= frames
-    return table_of(plays, episodes[0][0].manifest.action_names, codes)
+    return table_of(plays, episodes[0][0].manifest.action_names, codes, probe=probe)
