@@ -28,6 +28,7 @@ from training.families import Look, family_experiment
 from training.held_out import held_out
 from training.pipeline import Data, Pipeline, check, spec_of
 from training.presets import Experiment
+from training.rebuilding import pictures
 from training.runs import Run
 from training.windows import Windows, open_datasets
 
@@ -159,6 +160,22 @@ def test_real_actions_want_names_and_idle_where_nobody_pressed() -> None:
     assert actions_between(Window(frames), Named()).tolist() == [[1, 1, 1]] * 2
     given = torch.zeros(2, 3, dtype=torch.int64)
     assert actions_between(Window(frames, given), Named()) is given
+
+
+@pytest.mark.parametrize("count", [3, 100])
+def test_pictures_of_what_is_rebuilt_are_of_different_levels(play: dict[str, Path], count: int) -> None:
+    class Darker(torch.nn.Module):
+        def reconstruct(self, frames: torch.Tensor) -> torch.Tensor:
+            return frames // 2
+
+    found = held_out(open_datasets((play["coinrun-gray"],))[0], "all")
+    real, rebuilt = pictures(Darker(), found, count)
+    assert len(real) == len(rebuilt) == min(count, len(found.episodes)) > 2
+    assert all(torch.equal(one // 2, other) for one, other in zip(real, rebuilt, strict=True))
+    first, last = (found.read(found.episodes[at]).frames for at in (0, -1))
+    for shown, frames in ((real[0], first), (real[-1], last)):
+        assert (frames == shown.permute(1, 2, 0).numpy()).all(axis=(1, 2, 3)).any()
+    assert not any(torch.equal(real[0], other) for other in real[1:])
 
 
 def test_the_command_trains_a_family_and_says_what_it_does_not_know(

@@ -258,6 +258,20 @@ def test_pixel_film_counts_more_what_moves() -> None:
         PixelFiLMConfig(past=4, past_actions=4)
 
 
+@pytest.mark.parametrize("residual", [True, False])
+def test_pixel_film_begins_with_a_copy(residual: bool) -> None:
+    """And a world that was saved before there was the option is without it."""
+    torch.manual_seed(0)
+    assert not PixelFiLMConfig().residual
+    model = replace(PixelFiLMConfig.sized("tiny"), residual=residual).build(PixelsConfig().build(block_play.SPEC), 3)
+    window, _ = block_play.play(2, 9)
+    frames = PixelsConfig().build(block_play.SPEC).encode(window.frames)
+    found = model.next(frames[:, :4], window.actions[:, :4])
+    assert ((found - frames[:, 3]).abs().amax() <= 0.0041) == residual
+    _, logs = model.loss(frames, window.actions)
+    assert (float(logs["next_mse"]) == pytest.approx(float(logs["copy_mse"]), rel=0.05)) == residual
+
+
 def test_pixel_film_learns_from_its_own_dream_later_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     config = replace(PixelFiLMConfig.sized("tiny"), own_share=1.0, lost=0.0)

@@ -59,17 +59,17 @@ def _check_size(folder: Path, size: str | None, height: int, width: int) -> None
 
 def measure(module: nn.Module, play: Play, most: int, seed: int, say: Say) -> tuple[dict[str, Any], Sheet]:
     """Figures as in the scorecard's `tokenizer`, beside a constant picture and the frame before, and of continuous
-    latents variance and norm of the mean over held-out play; and a sheet of real and rebuilt frames."""
+    latents variance and norm of the mean over held-out play; and a sheet of real and rebuilt frames, see `pictures`."""
     found = play.manifest
     options = EvaluationOptions(most_frames=most, seed=seed)
     sample = np.stack([play.read(ref, 0, 2).frames[0] for ref in play.episodes])
     probe = probe_for(found.game, found.height, found.width)
     with torch.no_grad():
-        rows, sheet = tokenizer(module, play, probe, sample, options, say)  # type: ignore[arg-type]  # it rebuilds
+        rows, _ = tokenizer(module, play, probe, sample, options, say)  # type: ignore[arg-type]  # it rebuilds
         card: dict[str, Any] = {"data": {"game": found.game, "episodes": len(play.episodes)}, "frames": rows}
         if isinstance(module, ConvAutoencoder):
             card["latents"] = _latents(module, play, most)
-    return card, sheet
+    return card, pictures(module, play)
 
 
 def _latents(module: ConvAutoencoder, play: Play, most: int) -> dict[str, float]:
@@ -82,6 +82,18 @@ def _latents(module: ConvAutoencoder, play: Play, most: int) -> dict[str, float]
     mean = total / count
     overall = float(mean.mean())
     return {"variance": squares / (count * len(mean)) - overall**2, "mean_norm": float(mean.norm()), "n": float(count)}
+
+
+@torch.inference_mode()
+def pictures(module: nn.Module, play: Play, count: int = 10) -> Sheet:
+    """Real frames and the same rebuilt, two rows [count] of uint8 [C, H, W]: the middle ones of episodes spread over all
+    of the play, as those of one level look alike."""
+    spread = np.linspace(0, len(play.episodes) - 1, min(count, len(play.episodes))).round().astype(int)
+    chosen = [play.episodes[index] for index in spread]
+    frames = [play.read(ref, ref.frames // 2 - 1, ref.frames // 2 + 1).frames[1] for ref in chosen]
+    real = torch.from_numpy(np.stack(frames).transpose(0, 3, 1, 2).copy())
+    rebuilt = module.reconstruct(real[:, None])[:, 0]  # type: ignore[operator]  # it rebuilds
+    return [list(real), list(rebuilt)]
 
 
 def clips(play: Play, most: int, length: int = 64) -> Iterator[Tensor]:

@@ -5,7 +5,8 @@ past and future actions → the same upwards → logits of the next K frames [B,
 
 Coordinates as planes: CoordConv (arXiv 1807.03247); scale and shift: FiLM (arXiv 1709.07871), before each group norm.
 The loss is binary cross-entropy of shades, weighted where something moves. With `skips` the decoder also sees what the
-encoder saw at each size (U-Net, arXiv 1505.04597), without which all that stands still must be drawn anew.
+encoder saw at each size (U-Net, arXiv 1505.04597), without which all that stands still must be drawn anew. With
+`residual` what is told is added to the logits of the present frame, so that the untrained network copies it.
 
 Several frames are told at once from several future actions. At play only the first of these is known; so in training
 the later ones are often left out, and only the first frame is kept at play. Later in training the past is in a share of
@@ -32,11 +33,15 @@ from models.tokenizer import Size
 from models.world import Sampling, WorldSpec
 
 
+DARKEST = 1 / 255
+"""Shades nearer to 0 or 1 than this count as this far away where logits are taken of them."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PixelFiLMConfig:
     """past, past_actions, future: frames that are seen, actions before the present frame, frames that are told; widths:
     channels of the encoder's four convolutions; up: of the decoder's; action: numbers that an action is described by;
-    hidden: of the layer between these and each scale and shift; skips: see the module.
+    hidden: of the layer between these and each scale and shift; skips, residual: see the module.
 
     motion: extra weight of pixels near which something moves; tau: by how much they must change for that; near: pixels
     around them; forget: how often the later future actions are not known; lost: how often those of the past are not, as
@@ -53,6 +58,7 @@ class PixelFiLMConfig:
     action: int = 64
     hidden: int = 128
     skips: bool = True
+    residual: bool = False
     motion: float = 5.0
     tau: float = 0.02
     near: int = 4
@@ -88,7 +94,7 @@ class PixelFiLMConfig:
             "base": {"widths": (64, 128, 256, 512), "up": (256, 128, 64, 64)},
             "paper": {"widths": (64, 128, 256, 512), "up": (256, 128, 64, 64)},
         }
-        return cls(**dials[size])
+        return cls(residual=True, **dials[size])
 
     def build(self, tokenizer: Pixels, actions: int) -> PixelFiLM:
         """The dynamics over frames of so many channels."""
@@ -141,6 +147,9 @@ class PixelFiLM(LatentDynamics):
             for before, more, after in zip((down[3], *up[:3]), beside, up, strict=True)
         )
         self.out = nn.Conv2d(up[3], channels * config.future, 3, padding=1)
+        if config.residual:
+            nn.init.zeros_(self.out.weight)
+            nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]  # it has one
         self.objectives = Objectives(config.objectives, channels, actions)
 
     def logits(self, past: Tensor, actions: Tensor) -> Tensor:
@@ -159,7 +168,8 @@ class PixelFiLM(LatentDynamics):
                 x = F.interpolate(x, size=like.shape[-2:])
                 x = torch.cat([x, like], dim=1) if self.config.skips else x
             x = block(x, condition)
-        return self.out(x).float().unflatten(1, (self.config.future, self.channels))
+        told = self.out(x).float().unflatten(1, (self.config.future, self.channels))
+        return told + past[:, -1:].float().logit(DARKEST) if self.config.residual else told
 
     def _asked(self, actions: Tensor, future: Tensor) -> Tensor:
         """The actions [B, T-1] before the present frame and later ones [B, K], as the network wants them."""
