@@ -86,8 +86,8 @@ def _latents(module: ConvAutoencoder, play: Play, most: int) -> dict[str, float]
 
 @torch.inference_mode()
 def pictures(module: nn.Module, play: Play, count: int = 10) -> Sheet:
-    """Real frames and the same rebuilt, two rows [count] of uint8 [C, H, W]: the middle ones of episodes spread over all
-    of the play, as those of one level look alike."""
+    """Real frames and the same rebuilt, two rows [count] of uint8 [C, H, W]: the middle ones of episodes spread over
+    all of the play, as those of one level look alike."""
     spread = np.linspace(0, len(play.episodes) - 1, min(count, len(play.episodes))).round().astype(int)
     chosen = [play.episodes[index] for index in spread]
     frames = [play.read(ref, ref.frames // 2 - 1, ref.frames // 2 + 1).frames[1] for ref in chosen]

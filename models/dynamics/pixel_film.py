@@ -32,7 +32,6 @@ from models.pixels import Pixels, PixelsConfig
 from models.tokenizer import Size
 from models.world import Sampling, WorldSpec
 
-
 DARKEST = 1 / 255
 """Shades nearer to 0 or 1 than this count as this far away where logits are taken of them."""
 
