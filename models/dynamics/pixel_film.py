@@ -147,7 +147,7 @@ class PixelFiLM(LatentDynamics):
         )
         self.out = nn.Conv2d(up[3], channels * config.future, 3, padding=1)
         if config.residual:
-            nn.init.zeros_(self.out.weight)
+            nn.init.normal_(self.out.weight, std=1e-4)
             nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]  # it has one
         self.objectives = Objectives(config.objectives, channels, actions)
 
