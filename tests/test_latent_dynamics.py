@@ -222,7 +222,7 @@ def test_pixel_film_may_not_know_what_was_done_before(monkeypatch: pytest.Monkey
     assert torch.equal(gone.any(dim=1), gone.all(dim=1))
     assert 0.2 < gone[:, 0].float().mean() < 0.8
     assert (torch.cat(asked)[:, config.past_actions :] < 3).all()
-    with pytest.raises(ValueError, match=r"lost -0.1 in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"lost -0.1 must be in \[0, 1\]"):
         replace(config, lost=-0.1)
 
 
@@ -234,6 +234,30 @@ def test_actions_are_forgotten_as_often_as_said() -> None:
     assert found[:, 3].float().mean() == pytest.approx(0.2, abs=0.02)
     assert (found[:, 3] & ~found[:, 0]).float().mean() == pytest.approx(0.16, abs=0.02)  # as guidance asks
     assert torch.equal(found[:, 0], found[:, 2])
+
+
+def test_pixel_film_leaves_what_it_thinks_will_stand_still_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = PixelFiLMConfig.sized("tiny").build(PixelsConfig().build(block_play.SPEC), 3)
+    window, _ = block_play.play(4, 8)
+    frames = PixelsConfig().build(block_play.SPEC).encode(window.frames)
+    told, change = model.logits(frames[:, :4], torch.zeros(4, 5, dtype=torch.int64))
+    assert change is not None
+    assert change.shape == told[:, :, :1].shape
+    change = torch.randn_like(change)
+    monkeypatch.setattr(model, "logits", lambda past, actions: (told, change))
+    shown = model.next(frames[:, :4], window.actions[:, :4])
+    moves = (change[:, 0] > 0).expand_as(shown)
+    assert torch.equal(shown[~moves], frames[:, 3][~moves])
+    assert torch.equal(shown[moves], told[:, 0].sigmoid()[moves])
+    monkeypatch.undo()
+    loss, _ = model.loss(frames, window.actions)
+    rows = torch.autograd.grad(loss, model.out.bias)[0].reshape(model.config.future, -1)
+    assert (rows[:, -1].abs() > 0).all()  # told of every frame
+    before = replace(model.config, changes=0.0).build(PixelsConfig().build(block_play.SPEC), 3)
+    assert before.logits(frames[:, :4], torch.zeros(4, 5, dtype=torch.int64))[1] is None
+    with pytest.raises(ValueError, match=r"changes -1.0 must be 0 or more"):
+        replace(model.config, changes=-1.0)
 
 
 def test_pixel_film_counts_more_what_moves() -> None:

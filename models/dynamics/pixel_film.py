@@ -6,7 +6,9 @@ past and future actions → the same upwards → logits of the next K frames [B,
 Coordinates as planes: CoordConv (arXiv 1807.03247); scale and shift: FiLM (arXiv 1709.07871), before each group norm.
 The loss is binary cross-entropy of shades, weighted where something moves. With `skips` the decoder also sees what the
 encoder saw at each size (U-Net, arXiv 1505.04597), without which all that stands still must be drawn anew. With
-`residual` what is told is added to the logits of the present frame, so that the untrained network copies it.
+`residual` what is told is added to the logits of the present frame, so that the untrained network copies it. With
+`changes` it is also told which pixels change at all, and at play the others stay as they are to the bit, or what stands
+still would be worn away by one faint fault after the other.
 
 Several frames are told at once from several future actions. At play only the first of these is known; so in training
 the later ones are often left out, and only the first frame is kept at play. Later in training the past is in a share of
@@ -34,13 +36,16 @@ from models.world import Sampling, WorldSpec
 
 DARKEST = 1 / 255
 """Shades nearer to 0 or 1 than this count as this far away where logits are taken of them."""
+FAINT = 1.5 / 255
+"""What changes by less than this stands still."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PixelFiLMConfig:
     """past, past_actions, future: frames that are seen, actions before the present frame, frames that are told; widths:
     channels of the encoder's four convolutions; up: of the decoder's; action: numbers that an action is described by;
-    hidden: of the layer between these and each scale and shift; skips, residual: see the module.
+    hidden: of the layer between these and each scale and shift; skips, residual: see the module; changes: weight of the
+    loss of what changes, 0 for none.
 
     motion: extra weight of pixels near which something moves; tau: by how much they must change for that; near: pixels
     around them; forget: how often the later future actions are not known; lost: how often those of the past are not, as
@@ -58,6 +63,7 @@ class PixelFiLMConfig:
     hidden: int = 128
     skips: bool = True
     residual: bool = False
+    changes: float = 0.0
     motion: float = 5.0
     tau: float = 0.02
     near: int = 4
@@ -77,9 +83,11 @@ class PixelFiLMConfig:
             raise ValueError(f"{found} and past {self.past}")
         if len(self.widths) != 4 or len(self.up) != 4 or any(width < 8 or width % 8 for width in self.widths + self.up):
             raise ValueError(f"widths and up must be four multiples of 8, found {self.widths} and {self.up}")
-        if self.motion < 0 or self.tau < 0 or self.near < 0 or not 0 <= self.forget <= 1 or not 0 <= self.lost <= 1:
-            found = f"motion {self.motion}, tau {self.tau} and near {self.near} must be 0 or more"
-            raise ValueError(f"{found}, forget {self.forget} and lost {self.lost} in [0, 1]")
+        if min(self.motion, self.tau, self.near, self.changes) < 0:
+            found = f"motion {self.motion}, tau {self.tau}, near {self.near} and changes {self.changes}"
+            raise ValueError(f"{found} must be 0 or more")
+        if not 0 <= self.forget <= 1 or not 0 <= self.lost <= 1:
+            raise ValueError(f"forget {self.forget} and lost {self.lost} must be in [0, 1]")
         if self.ahead < 0 or not 0 <= self.own_from <= 1 or not 0 <= self.own_share <= 1:
             found = f"ahead {self.ahead} must be 0 or more"
             raise ValueError(f"{found}, own_from {self.own_from} and own_share {self.own_share} in [0, 1]")
@@ -93,7 +101,7 @@ class PixelFiLMConfig:
             "base": {"widths": (64, 128, 256, 512), "up": (256, 128, 64, 64)},
             "paper": {"widths": (64, 128, 256, 512), "up": (256, 128, 64, 64)},
         }
-        return cls(residual=True, **dials[size])
+        return cls(residual=True, changes=0.2, **dials[size])
 
     def build(self, tokenizer: Pixels, actions: int) -> PixelFiLM:
         """The dynamics over frames of so many channels."""
@@ -145,30 +153,36 @@ class PixelFiLM(LatentDynamics):
             FilmConv(before + more, after, config, condition)
             for before, more, after in zip((down[3], *up[:3]), beside, up, strict=True)
         )
-        self.out = nn.Conv2d(up[3], channels * config.future, 3, padding=1)
+        self.out = nn.Conv2d(up[3], (channels + bool(config.changes)) * config.future, 3, padding=1)
         if config.residual:
             nn.init.normal_(self.out.weight, std=1e-4)
             nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]  # it has one
         self.objectives = Objectives(config.objectives, channels, actions)
 
-    def logits(self, past: Tensor, actions: Tensor) -> Tensor:
-        """Frames [B, T, C, H, W] in [0, 1], past and future actions [B, past_actions + K] → [B, K, C, H, W]."""
+    def logits(self, past: Tensor, actions: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Frames [B, T, C, H, W] in [0, 1], past and future actions [B, past_actions + K] → of the next frames' shades
+        [B, K, C, H, W], and with `changes` of whether each pixel differs from the present one [B, K, 1, H, W]."""
         height, width = past.shape[-2:]
         rows = torch.linspace(-1, 1, height, device=past.device)[:, None].expand(height, width)
         columns = torch.linspace(-1, 1, width, device=past.device).expand(height, width)
         place = torch.stack([rows, columns]).expand(len(past), -1, -1, -1)
-        x = seen = torch.cat([past.flatten(1, 2) - 0.5, place], dim=1).contiguous(memory_format=torch.channels_last)
+        x = torch.cat([past.flatten(1, 2) - 0.5, place], dim=1).contiguous(memory_format=torch.channels_last)
+        if torch.is_autocast_enabled(past.device.type):
+            x = x.to(torch.get_autocast_dtype(past.device.type))  # or it is turned once for every use
+        seen = x
         condition, kept = self.action(actions).flatten(1), []
         for block in self.down:
             kept.append(x)
             x = block(x, condition)
         for block, like in zip(self.up, (kept[2], kept[1], seen, None), strict=True):
             if like is not None:
-                x = F.interpolate(x, size=like.shape[-2:])
+                with torch.autocast(x.device.type, enabled=False):  # which would make floats of them and back
+                    x = F.interpolate(x, size=like.shape[-2:])
                 x = torch.cat([x, like], dim=1) if self.config.skips else x
             x = block(x, condition)
-        told = self.out(x).float().unflatten(1, (self.config.future, self.channels))
-        return told + past[:, -1:].float().logit(DARKEST) if self.config.residual else told
+        told = self.out(x).float().unflatten(1, (self.config.future, -1))
+        told, change = told[:, :, : self.channels], told[:, :, self.channels :] if self.config.changes else None
+        return told + past[:, -1:].float().logit(DARKEST) if self.config.residual else told, change
 
     def _asked(self, actions: Tensor, future: Tensor) -> Tensor:
         """The actions [B, T-1] before the present frame and later ones [B, K], as the network wants them."""
@@ -183,7 +197,9 @@ class PixelFiLM(LatentDynamics):
         """See `LatentDynamics`; actions after the next one are not known."""
         future = torch.full((len(past), self.config.future), self.actions, device=past.device)
         future[:, 0] = actions[:, -1]
-        return self.logits(past, self._asked(actions[:, :-1], future))[:, 0].sigmoid()
+        told, change = self.logits(past, self._asked(actions[:, :-1], future))
+        shown = told[:, 0].sigmoid()
+        return shown if change is None else torch.where(change[:, 0] > 0, shown, past[:, -1])
 
     def loss(self, frames: Tensor, actions: Tensor, progress: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
         """Weighted cross-entropy of some frames after the past. frames: float [B, T, C, H, W] in [0, 1], T = past +
@@ -204,12 +220,15 @@ class PixelFiLM(LatentDynamics):
         future[:, 1:] = torch.where(rate, self.actions, future[:, 1:])
         lost = torch.rand(len(future), 1, device=future.device) < config.lost
         before = torch.where(lost, self.actions, actions[:, at - now : at - 1])
-        told = self.logits(past, self._asked(before, future))
+        told, change = self.logits(past, self._asked(before, future))
         moving = ((truth - last[:, None]).abs().amax(dim=2) > config.tau).float()  # [B, K, H, W]
-        spread = F.max_pool2d(moving, 2 * config.near + 1, stride=1, padding=config.near)[:, :, None]
+        spread = _dilated(moving, config.near)[:, :, None]
         weight = 1 + config.motion * spread
         entropy = F.binary_cross_entropy_with_logits(told, truth, reduction="none")
         loss, shown = (entropy * weight).mean() / weight.mean(), told.sigmoid()
+        if change is not None:
+            differs = ((truth - past[:, -1:]).abs().amax(dim=2, keepdim=True) > FAINT).float()
+            loss = loss + config.changes * F.binary_cross_entropy_with_logits(change, differs)
         extra, logs = self.objectives.loss(past[:, -1], truth[:, 0], shown[:, 0], future[:, 0], progress)
         with torch.no_grad():
             off = (shown - truth).square()
@@ -229,6 +248,12 @@ class PixelFiLM(LatentDynamics):
             told = self.next(past, actions[:, now - self.history : now])
             past = torch.cat([past[:, 1:], told[:, None]], dim=1)
         return past
+
+
+def _dilated(masks: Tensor, near: int) -> Tensor:
+    """The largest of the pixels up to `near` away, rows first and columns then. masks: [B, K, H, W]."""
+    rows = F.max_pool2d(masks, (2 * near + 1, 1), stride=1, padding=(near, 0))
+    return F.max_pool2d(rows, (1, 2 * near + 1), stride=1, padding=(0, near))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
