@@ -15,7 +15,7 @@ from models.conv_autoencoder import ConvAutoencoderConfig
 from models.dynamics.latent_flow import LatentFlow, LatentFlowConfig
 from models.dynamics.latent_predictor import LatentPredictor, LatentPredictorConfig
 from models.dynamics.latent_world import check_batch, forgotten
-from models.dynamics.pixel_film import PixelFiLMConfig
+from models.dynamics.pixel_film import PixelFiLMConfig, Told
 from models.dynamics.regression import Regression, RegressionConfig
 from models.objectives import Objectives, ObjectivesConfig
 from models.pixels import PixelsConfig, is_gray
@@ -241,11 +241,11 @@ def test_pixel_film_leaves_what_it_thinks_will_stand_still_to_the_bit(monkeypatc
     model = PixelFiLMConfig.sized("tiny").build(PixelsConfig().build(block_play.SPEC), 3)
     window, _ = block_play.play(4, 8)
     frames = PixelsConfig().build(block_play.SPEC).encode(window.frames)
-    told, change = model.logits(frames[:, :4], torch.zeros(4, 5, dtype=torch.int64))
+    told, change, _ = model.logits(frames[:, :4], torch.zeros(4, 5, dtype=torch.int64))
     assert change is not None
     assert change.shape == told[:, :, :1].shape
     change = torch.randn_like(change)
-    monkeypatch.setattr(model, "logits", lambda past, actions: (told, change))
+    monkeypatch.setattr(model, "logits", lambda past, actions: Told(told, change, None))
     shown = model.next(frames[:, :4], window.actions[:, :4])
     moves = (change[:, 0] > 0).expand_as(shown)
     assert torch.equal(shown[~moves], frames[:, 3][~moves])

@@ -177,6 +177,7 @@ def _flow(game: str, look: Look, size: Size) -> Experiment:
 
 def _pixel_film(game: str, look: Look, size: Size) -> Experiment:
     whole = PixelFiLMFamily.sized(size)
+    whole = replace(whole, dynamics=replace(whole.dynamics, scrolls=look.scrolls))
     found = _of_latents(game, look, size, whole, whole.dynamics.past + whole.dynamics.ahead + whole.dynamics.future)
     if size != "tiny":
         found = replace(found, dynamics=replace(found.dynamics, optim=PIXELS))

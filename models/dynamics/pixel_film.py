@@ -8,7 +8,8 @@ The loss is binary cross-entropy of shades, weighted where something moves. With
 encoder saw at each size (U-Net, arXiv 1505.04597), without which all that stands still must be drawn anew. With
 `residual` what is told is added to the logits of the present frame, so that the untrained network copies it. With
 `changes` it is also told which pixels change at all, and at play the others stay as they are to the bit, or what stands
-still would be worn away by one faint fault after the other.
+still would be worn away by one faint fault after the other. With `scrolls` the decoder is shown the present frame moved
+as a whole and may choose it for each pixel, or the edges of a picture in motion dissolve (`scroll.py`).
 
 Several frames are told at once from several future actions. At play only the first of these is known; so in training
 the later ones are often left out, and only the first frame is kept at play. Later in training the past is in a share of
@@ -19,7 +20,7 @@ the batches the own dream of its last frames, or a fault of one frame would grow
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 
 from models.action_models import OfFrames
 from models.dynamics.latent_world import LatentDynamics, LatentWorld, check_batch
+from models.dynamics.scroll import Scroll, astray, scrolled
 from models.learned_world import assembled
 from models.objectives import Objectives, ObjectivesConfig
 from models.patch_actions import PatchActionConfig
@@ -36,6 +38,8 @@ from models.world import Sampling, WorldSpec
 
 DARKEST = 1 / 255
 """Shades nearer to 0 or 1 than this count as this far away where logits are taken of them."""
+FOLLOW = 0.05
+"""Weight of a pixel by which the picture is thought to move wrongly."""
 FAINT = 1.5 / 255
 """What changes by less than this stands still."""
 
@@ -44,8 +48,8 @@ FAINT = 1.5 / 255
 class PixelFiLMConfig:
     """past, past_actions, future: frames that are seen, actions before the present frame, frames that are told; widths:
     channels of the encoder's four convolutions; up: of the decoder's; action: numbers that an action is described by;
-    hidden: of the layer between these and each scale and shift; skips, residual: see the module; changes: weight of the
-    loss of what changes, 0 for none.
+    hidden: of the layer between these and each scale and shift; skips, residual, scrolls: see the module; changes:
+    weight of the loss of what changes, 0 for none.
 
     motion: extra weight of pixels near which something moves; tau: by how much they must change for that; near: pixels
     around them; forget: how often the later future actions are not known; lost: how often those of the past are not, as
@@ -64,6 +68,7 @@ class PixelFiLMConfig:
     skips: bool = True
     residual: bool = False
     changes: float = 0.0
+    scrolls: bool = False
     motion: float = 5.0
     tau: float = 0.02
     near: int = 4
@@ -75,6 +80,8 @@ class PixelFiLMConfig:
     objectives: ObjectivesConfig = field(default_factory=ObjectivesConfig)
 
     def __post_init__(self) -> None:
+        if self.scrolls and not self.residual:
+            raise ValueError("scrolls moves the present frame, which is not drawn upon where residual is false")
         if self.past < 1 or self.future < 1 or self.past_actions < 0:
             found = f"past {self.past} and future {self.future} must be 1 or more"
             raise ValueError(f"{found}, past_actions {self.past_actions} 0 or more")
@@ -134,6 +141,15 @@ class FilmConv(nn.Module):
         return F.relu(self.norm((1 + scale) * self.conv(x) + move))
 
 
+class Told(NamedTuple):
+    """Logits of the next frames' shades [B, K, C, H, W]; with `changes`, of whether each pixel differs from the present
+    one [B, K, 1, H, W]; with `scrolls`, pixels by which they lie beside the present one [B, K, 2]."""
+
+    shades: Tensor
+    change: Tensor | None
+    by: Tensor | None
+
+
 class PixelFiLM(LatentDynamics):
     """The dynamics, on frames in [0, 1]."""
 
@@ -148,20 +164,21 @@ class PixelFiLM(LatentDynamics):
             FilmConv(before, after, config, condition, stride)
             for before, after, stride in zip((seen, *down[:3]), down, (2, 2, 2, 1), strict=True)
         )
-        beside = (down[1], down[0], seen, 0) if config.skips else (0, 0, 0, 0)
+        beside = [down[1], down[0], seen, 0] if config.skips else [0, 0, 0, 0]
+        beside[2] += channels * config.future * config.scrolls
         self.up = nn.ModuleList(
             FilmConv(before + more, after, config, condition)
             for before, more, after in zip((down[3], *up[:3]), beside, up, strict=True)
         )
-        self.out = nn.Conv2d(up[3], (channels + bool(config.changes)) * config.future, 3, padding=1)
+        self.scroll = Scroll(down[3], condition, config.future) if config.scrolls else None
+        self.out = nn.Conv2d(up[3], (channels + bool(config.changes) + config.scrolls) * config.future, 3, padding=1)
         if config.residual:
             nn.init.normal_(self.out.weight, std=1e-4)
             nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]  # it has one
         self.objectives = Objectives(config.objectives, channels, actions)
 
-    def logits(self, past: Tensor, actions: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Frames [B, T, C, H, W] in [0, 1], past and future actions [B, past_actions + K] → of the next frames' shades
-        [B, K, C, H, W], and with `changes` of whether each pixel differs from the present one [B, K, 1, H, W]."""
+    def logits(self, past: Tensor, actions: Tensor) -> Told:
+        """Frames [B, T, C, H, W] in [0, 1], past and future actions [B, past_actions + K] → logits of the next ones."""
         height, width = past.shape[-2:]
         rows = torch.linspace(-1, 1, height, device=past.device)[:, None].expand(height, width)
         columns = torch.linspace(-1, 1, width, device=past.device).expand(height, width)
@@ -174,15 +191,22 @@ class PixelFiLM(LatentDynamics):
         for block in self.down:
             kept.append(x)
             x = block(x, condition)
-        for block, like in zip(self.up, (kept[2], kept[1], seen, None), strict=True):
+        by = self.scroll(x, condition, past) if self.scroll is not None else None
+        moved = None if by is None else scrolled(past[:, -1], by)
+        for size, (block, like) in enumerate(zip(self.up, (kept[2], kept[1], seen, None), strict=True)):
             if like is not None:
                 with torch.autocast(x.device.type, enabled=False):  # which would make floats of them and back
                     x = F.interpolate(x, size=like.shape[-2:])
                 x = torch.cat([x, like], dim=1) if self.config.skips else x
+                if moved is not None and size == 2:
+                    x = torch.cat([x, (moved.flatten(1, 2) - 0.5).to(x.dtype)], dim=1)
             x = block(x, condition)
         told = self.out(x).float().unflatten(1, (self.config.future, -1))
-        told, change = told[:, :, : self.channels], told[:, :, self.channels :] if self.config.changes else None
-        return told + past[:, -1:].float().logit(DARKEST) if self.config.residual else told, change
+        base, present = told[:, :, : self.channels], past[:, -1:].float()
+        change = told[:, :, self.channels : self.channels + 1] if self.config.changes else None
+        if moved is not None:
+            present = torch.lerp(present.expand_as(moved), moved, told[:, :, -1:].sigmoid())
+        return Told(base + present.logit(DARKEST) if self.config.residual else base, change, by)
 
     def _asked(self, actions: Tensor, future: Tensor) -> Tensor:
         """The actions [B, T-1] before the present frame and later ones [B, K], as the network wants them."""
@@ -197,7 +221,7 @@ class PixelFiLM(LatentDynamics):
         """See `LatentDynamics`; actions after the next one are not known."""
         future = torch.full((len(past), self.config.future), self.actions, device=past.device)
         future[:, 0] = actions[:, -1]
-        told, change = self.logits(past, self._asked(actions[:, :-1], future))
+        told, change, _ = self.logits(past, self._asked(actions[:, :-1], future))
         shown = told[:, 0].sigmoid()
         return shown if change is None else torch.where(change[:, 0] > 0, shown, past[:, -1])
 
@@ -220,7 +244,7 @@ class PixelFiLM(LatentDynamics):
         future[:, 1:] = torch.where(rate, self.actions, future[:, 1:])
         lost = torch.rand(len(future), 1, device=future.device) < config.lost
         before = torch.where(lost, self.actions, actions[:, at - now : at - 1])
-        told, change = self.logits(past, self._asked(before, future))
+        told, change, by = self.logits(past, self._asked(before, future))
         moving = ((truth - last[:, None]).abs().amax(dim=2) > config.tau).float()  # [B, K, H, W]
         spread = _dilated(moving, config.near)[:, :, None]
         weight = 1 + config.motion * spread
@@ -229,6 +253,8 @@ class PixelFiLM(LatentDynamics):
         if change is not None:
             differs = ((truth - past[:, -1:]).abs().amax(dim=2, keepdim=True) > FAINT).float()
             loss = loss + config.changes * F.binary_cross_entropy_with_logits(change, differs)
+        missed = None if by is None else astray(by, frames[:, at - 1 : at + 1])
+        loss = loss if missed is None else loss + FOLLOW * missed
         extra, logs = self.objectives.loss(past[:, -1], truth[:, 0], shown[:, 0], future[:, 0], progress)
         with torch.no_grad():
             off = (shown - truth).square()
@@ -238,6 +264,7 @@ class PixelFiLM(LatentDynamics):
                 "copy_mse": (last - truth[:, 0]).square().mean(),
                 "moving_mse": (off * moving[:, :, None]).sum() / (moving.sum() * off.shape[2]).clamp(min=1),
             }
+            logs |= {} if missed is None else {"missed": missed.detach()}
         return loss + extra, logs
 
     @torch.no_grad()
