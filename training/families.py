@@ -180,7 +180,7 @@ def _pixel_film(game: str, look: Look, size: Size) -> Experiment:
     whole = replace(whole, dynamics=replace(whole.dynamics, scrolls=look.scrolls))
     found = _of_latents(game, look, size, whole, whole.dynamics.past + whole.dynamics.ahead + whole.dynamics.future)
     if size != "tiny":
-        found = replace(found, dynamics=replace(found.dynamics, optim=PIXELS))
+        found = replace(found, dynamics=replace(found.dynamics, batch=16, optim=PIXELS))
     return replace(found, shares=(0.0, 0.25, 0.75))
 
 

@@ -250,8 +250,8 @@ class PixelFiLM(LatentDynamics):
         weight = 1 + config.motion * spread
         entropy = F.binary_cross_entropy_with_logits(told, truth, reduction="none")
         loss, shown = (entropy * weight).mean() / weight.mean(), told.sigmoid()
-        if change is not None:
-            differs = ((truth - past[:, -1:]).abs().amax(dim=2, keepdim=True) > FAINT).float()
+        if change is not None:  # whatever the dream has made of it: what stands still in the game is left as it is
+            differs = ((truth - last[:, None]).abs().amax(dim=2, keepdim=True) > FAINT).float()
             loss = loss + config.changes * F.binary_cross_entropy_with_logits(change, differs)
         missed = None if by is None else astray(by, frames[:, at - 1 : at + 1])
         loss = loss if missed is None else loss + FOLLOW * missed
