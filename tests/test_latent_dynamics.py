@@ -467,7 +467,7 @@ def test_one_cycle_rises_and_falls_along_cosines() -> None:
 
 
 def test_a_batch_is_checked_by_name() -> None:
-    latents, actions = torch.rand(2, 7, 5, 3, 4), torch.randint(0, 4, (2, 6))
+    latents, actions = torch.rand(2, 7, 5, 3, 4), (torch.arange(12) % 4).reshape(2, 6)
     check_batch(latents, actions, 4, bounded=True)
     for batch, said in (
         ((latents.half().long(), actions, 4), r"latents must be float \[B, T, D, H, W\], found torch.int64 \[2, 7, 5"),
