@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from training.dynamics_table import KINDS, ROWS, details
+from training.dynamics_table import table as table_of
 from training.exit_gates import Gate, gates, written
+
+KEPT = Path(__file__).parents[1] / "docs" / "dynamics"
 
 
 def row(mse: float = 0.001, **more: Any) -> dict[str, Any]:
@@ -69,3 +75,26 @@ def test_the_text_has_a_line_a_gate() -> None:
     assert len(lines) == 2 + 10
     assert "| latent predictor-real | MSE @1 | ≤ pixel film's 0.002 | 0.001 | holds |" in lines
     assert "| latent predictor-real | variance of its latents | 0.5 to 2 | 2.5 | short |" in lines
+
+
+def rows_kept() -> list[dict[str, Any]]:
+    """The rows that are kept with the documentation, by game."""
+    found = []
+    for folder in sorted(path for path in KEPT.iterdir() if path.is_dir()):
+        names = [
+            name
+            for name in (f"{family}-{kind}" for family in ROWS for kind in KINDS)
+            if (folder / f"{name}.json").is_file()
+        ]
+        rows = {name: json.loads((folder / f"{name}.json").read_text()) for name in names}
+        found.append({"game": folder.name, "rows": rows})
+    return found
+
+
+def test_the_tables_that_are_shown_are_those_of_the_rows_that_are_kept() -> None:
+    kept = rows_kept()
+    assert kept
+    for game in kept:
+        shown = (KEPT / f"{game['game']}.md").read_text()
+        assert shown == "\n\n".join((table_of(game), details(game), written(gates(game)))) + "\n"
+        assert len({json.dumps(row["terms"], sort_keys=True) for row in game["rows"].values()}) == 1

@@ -143,8 +143,8 @@ def dynamics(
 ) -> None:
     """Every family of dynamics, under latent and under real actions, on the same frames and the same held-out play.
 
-    Prints tables in Markdown, and whether what is asked of a family holds, and keeps them with all scorecards and
-    worlds in --out. Stopped, the same command goes on.
+    Prints tables in Markdown, and whether what is asked of a family holds, and keeps them, a page a game, with all
+    scorecards and worlds in --out. Stopped, the same command goes on.
 
     \b
       dreamcade bench dynamics --data saves/datasets/pong --held-out saves/datasets/pong-held-out --split all
@@ -183,9 +183,10 @@ def dynamics(
         except Interrupted:
             click.echo(f"stopped; the same command goes on: --out {folder}")
             raise SystemExit(130) from None
-        tables += _tables(found)
-    write_text((results or folder) / "dynamics.md", "\n\n".join(tables) + "\n")
-    click.echo("\n\n".join(tables))
+        text = "\n\n".join(_tables(found)) + "\n"
+        write_text((results or folder) / f"{game}.md", text)
+        tables.append(text)
+    click.echo("\n".join(tables), nl=False)
 
 
 def _tables(found: Any) -> list[str]:
