@@ -183,9 +183,8 @@ def dynamics(
         except Interrupted:
             click.echo(f"stopped; the same command goes on: --out {folder}")
             raise SystemExit(130) from None
-        text = "\n\n".join(_tables(found)) + "\n"
-        write_text((results or folder) / f"{game}.md", text)
-        tables.append(text)
+        tables.append("\n\n".join(_tables(found)) + "\n")
+        write_text((results or folder) / f"{game}.md", tables[-1])
     click.echo("\n".join(tables), nl=False)
 
 
