@@ -24,8 +24,11 @@ NOWHERE = 8192  # a level that no pixel has: it always differs by CAP
 def displacement(before: Tensor, after: Tensor, at_once: int = 128) -> Tensor:
     """uint8 [B, C, H, W], twice → pixels right and down by which the picture moved: float [B, 2].
 
-    H and W must be even. Frames that show nothing that could be followed are taken to stand still.
+    H and W must be even, or a ValueError says so. Frames that show nothing that could be followed are taken to stand
+    still.
     """
+    if before.shape[-1] % 2 or before.shape[-2] % 2:
+        raise ValueError(f"what scrolls must have even sides, found {before.shape[-2]}x{before.shape[-1]}")
     parts = zip(torch.split(before, at_once), torch.split(after, at_once), strict=True)
     return torch.cat([_displacement(one.float(), two.float()) for one, two in parts])
 

@@ -30,7 +30,9 @@ def film(bias: float | None = None) -> PixelFiLM:
         with torch.no_grad():
             model.out.weight.zero_()
             assert model.out.bias is not None
-            model.out.bias.copy_(torch.tensor([0.0, bias, bias]).repeat(config.future))
+            model.out.bias.copy_(
+                torch.tensor([0.0, bias, bias]).repeat_interleave(config.fold**2).repeat(config.future)
+            )
     return model
 
 
@@ -79,6 +81,24 @@ def test_pixel_film_learns_how_far_the_picture_moves() -> None:
         last += 3.0
     _, logs = model.loss(frames, actions)
     assert float(logs["missed"]) > 1.0
+
+
+@pytest.mark.parametrize("fold", [1, 2, 4])
+@pytest.mark.parametrize("size", [(32, 40), (33, 42), (35, 37)])
+def test_pixel_film_sees_frames_of_any_size_as_folded(fold: int, size: tuple[int, int]) -> None:
+    config = replace(PixelFiLMConfig.sized("tiny"), fold=fold)
+    model = PixelFiLM(config, 1, 3)
+    frames = torch.rand(2, 4, 1, *size)
+    told = model.logits(frames, torch.zeros(2, config.past_actions + config.future, dtype=torch.int64))
+    assert told.shades.shape == (2, config.future, 1, *size)
+    torch.testing.assert_close(told.shades[:, 0].sigmoid(), frames[:, 3], atol=0.005, rtol=0)
+    with pytest.raises(ValueError, match=r"fold must be one of \[1, 2, 4\], found 3"):
+        replace(config, fold=3)
+
+
+def test_what_scrolls_has_even_sides() -> None:
+    with pytest.raises(ValueError, match="even sides, found 33x40"):
+        travelled(torch.rand(2, 3, 1, 33, 40))
 
 
 def test_scrolling_wants_a_frame_to_draw_upon() -> None:

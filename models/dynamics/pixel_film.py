@@ -42,14 +42,21 @@ FOLLOW = 0.05
 """Weight of a pixel by which the picture is thought to move wrongly."""
 FAINT = 1.5 / 255
 """What changes by less than this stands still."""
+STRIDES = {1: (2, 2, 2, 1), 2: (1, 2, 2, 1), 4: (1, 2, 2, 1)}
+"""Of the encoder's convolutions, by how many pixels are one place already at its entrance."""
+KEEN = 4.0
+"""How much faster than shades it is learned where the present frame is shown moved."""
+DOUBT = 0.25
+"""Chance of a change from which on a pixel is drawn at play."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PixelFiLMConfig:
     """past, past_actions, future: frames that are seen, actions before the present frame, frames that are told; widths:
     channels of the encoder's four convolutions; up: of the decoder's; action: numbers that an action is described by;
-    hidden: of the layer between these and each scale and shift; skips, residual, scrolls: see the module; changes:
-    weight of the loss of what changes, 0 for none.
+    hidden: of the layer between these and each scale and shift; fold: squares of so many pixels to a side are one place
+    with as many more channels; skips, residual, scrolls: see the module; changes: weight of the loss of what changes, 0
+    for none.
 
     motion: extra weight of pixels near which something moves; tau: by how much they must change for that; near: pixels
     around them; forget: how often the later future actions are not known; lost: how often those of the past are not, as
@@ -65,6 +72,7 @@ class PixelFiLMConfig:
     up: tuple[int, ...] = (128, 64, 32, 32)
     action: int = 64
     hidden: int = 128
+    fold: int = 1
     skips: bool = True
     residual: bool = False
     changes: float = 0.0
@@ -90,6 +98,8 @@ class PixelFiLMConfig:
             raise ValueError(f"{found} and past {self.past}")
         if len(self.widths) != 4 or len(self.up) != 4 or any(width < 8 or width % 8 for width in self.widths + self.up):
             raise ValueError(f"widths and up must be four multiples of 8, found {self.widths} and {self.up}")
+        if self.fold not in STRIDES:
+            raise ValueError(f"fold must be one of {list(STRIDES)}, found {self.fold}")
         if min(self.motion, self.tau, self.near, self.changes) < 0:
             found = f"motion {self.motion}, tau {self.tau}, near {self.near} and changes {self.changes}"
             raise ValueError(f"{found} must be 0 or more")
@@ -104,11 +114,11 @@ class PixelFiLMConfig:
         """One dial: everything that follows from how large it may be."""
         dials: dict[str, dict[str, Any]] = {
             "tiny": {"widths": (16, 32, 32, 32), "up": (32, 32, 16, 16), "action": 16, "hidden": 32, "future": 2},
-            "small": {},
+            "small": {"widths": (64, 128, 256, 256), "up": (128, 128, 128, 128)},
             "base": {"widths": (64, 128, 256, 512), "up": (256, 128, 64, 64)},
             "paper": {"widths": (64, 128, 256, 512), "up": (256, 128, 64, 64)},
         }
-        return cls(residual=True, changes=0.2, **dials[size])
+        return cls(fold=4, residual=True, changes=0.2, **dials[size])
 
     def build(self, tokenizer: Pixels, actions: int) -> PixelFiLM:
         """The dynamics over frames of so many channels."""
@@ -157,21 +167,23 @@ class PixelFiLM(LatentDynamics):
         super().__init__()
         self.config, self.actions, self.history, self.channels = config, actions, config.past, channels
         condition = (config.past_actions + config.future) * config.action
+        self.whole = 2 if config.fold == 1 else 1  # the first block upwards at the size of what is seen
         self.action = nn.Embedding(actions + 1, config.action)
         down, up = config.widths, config.up
-        seen = channels * config.past + 2
+        seen = config.fold**2 * (channels * config.past + 2)
         self.down = nn.ModuleList(
             FilmConv(before, after, config, condition, stride)
-            for before, after, stride in zip((seen, *down[:3]), down, (2, 2, 2, 1), strict=True)
+            for before, after, stride in zip((seen, *down[:3]), down, STRIDES[config.fold], strict=True)
         )
-        beside = [down[1], down[0], seen, 0] if config.skips else [0, 0, 0, 0]
-        beside[2] += channels * config.future * config.scrolls
+        beside = [down[1], down[0], 0, 0] if config.skips else [0, 0, 0, 0]
+        beside[self.whole] += seen * config.skips + config.fold**2 * channels * config.future * config.scrolls
         self.up = nn.ModuleList(
             FilmConv(before + more, after, config, condition)
             for before, more, after in zip((down[3], *up[:3]), beside, up, strict=True)
         )
         self.scroll = Scroll(down[3], condition, config.future) if config.scrolls else None
-        self.out = nn.Conv2d(up[3], (channels + bool(config.changes) + config.scrolls) * config.future, 3, padding=1)
+        told = (channels + bool(config.changes) + config.scrolls) * config.future
+        self.out = nn.Conv2d(up[3], config.fold**2 * told, 3, padding=1)
         if config.residual:
             nn.init.normal_(self.out.weight, std=1e-4)
             nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]  # it has one
@@ -183,30 +195,39 @@ class PixelFiLM(LatentDynamics):
         rows = torch.linspace(-1, 1, height, device=past.device)[:, None].expand(height, width)
         columns = torch.linspace(-1, 1, width, device=past.device).expand(height, width)
         place = torch.stack([rows, columns]).expand(len(past), -1, -1, -1)
-        x = torch.cat([past.flatten(1, 2) - 0.5, place], dim=1).contiguous(memory_format=torch.channels_last)
+        x = self._folded(torch.cat([past.flatten(1, 2) - 0.5, place], dim=1))
+        x = x.contiguous(memory_format=torch.channels_last)
         if torch.is_autocast_enabled(past.device.type):
             x = x.to(torch.get_autocast_dtype(past.device.type))  # or it is turned once for every use
-        seen = x
-        condition, kept = self.action(actions).flatten(1), []
+        condition, kept = self.action(actions).flatten(1), [x]
         for block in self.down:
-            kept.append(x)
             x = block(x, condition)
+            kept.append(x)
         by = self.scroll(x, condition, past) if self.scroll is not None else None
         moved = None if by is None else scrolled(past[:, -1], by)
-        for size, (block, like) in enumerate(zip(self.up, (kept[2], kept[1], seen, None), strict=True)):
-            if like is not None:
+        for level, block in enumerate(self.up):
+            size = kept[max(0, 2 - level)].shape[-2:]
+            if x.shape[-2:] != size:
                 with torch.autocast(x.device.type, enabled=False):  # which would make floats of them and back
-                    x = F.interpolate(x, size=like.shape[-2:])
-                x = torch.cat([x, like], dim=1) if self.config.skips else x
-                if moved is not None and size == 2:
-                    x = torch.cat([x, (moved.flatten(1, 2) - 0.5).to(x.dtype)], dim=1)
-            x = block(x, condition)
-        told = self.out(x).float().unflatten(1, (self.config.future, -1))
+                    x = F.interpolate(x, size=size)
+            beside = [kept[2 - level]] if self.config.skips and level < 2 else []
+            if level == self.whole:
+                beside += [kept[0]] if self.config.skips else []
+                beside += [] if moved is None else [self._folded((moved.flatten(1, 2) - 0.5).to(x.dtype))]
+            x = block(torch.cat([x, *beside], dim=1), condition)
+        unfolded = F.pixel_shuffle(self.out(x).float(), self.config.fold)[..., :height, :width]
+        told = unfolded.reshape(len(past), self.config.future, -1, height, width)
         base, present = told[:, :, : self.channels], past[:, -1:].float()
         change = told[:, :, self.channels : self.channels + 1] if self.config.changes else None
         if moved is not None:
-            present = torch.lerp(present.expand_as(moved), moved, told[:, :, -1:].sigmoid())
+            present = torch.lerp(present.expand_as(moved), moved, (KEEN * told[:, :, -1:]).sigmoid())
         return Told(base + present.logit(DARKEST) if self.config.residual else base, change, by)
+
+    def _folded(self, x: Tensor) -> Tensor:
+        """Squares of `fold` pixels as channels; the edge is repeated where the last ones are not whole."""
+        lack = [-size % self.config.fold for size in x.shape[-2:]]
+        x = F.pad(x, (0, lack[1], 0, lack[0]), mode="replicate") if any(lack) else x
+        return F.pixel_unshuffle(x, self.config.fold)
 
     def _asked(self, actions: Tensor, future: Tensor) -> Tensor:
         """The actions [B, T-1] before the present frame and later ones [B, K], as the network wants them."""
@@ -223,7 +244,7 @@ class PixelFiLM(LatentDynamics):
         future[:, 0] = actions[:, -1]
         told, change, _ = self.logits(past, self._asked(actions[:, :-1], future))
         shown = told[:, 0].sigmoid()
-        return shown if change is None else torch.where(change[:, 0] > 0, shown, past[:, -1])
+        return shown if change is None else torch.where(change[:, 0].sigmoid() > DOUBT, shown, past[:, -1])
 
     def loss(self, frames: Tensor, actions: Tensor, progress: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
         """Weighted cross-entropy of some frames after the past. frames: float [B, T, C, H, W] in [0, 1], T = past +

@@ -15,6 +15,8 @@ from models.displacement import displacement
 from models.transport import shift
 
 HIDDEN = 128
+LOOK = 32
+PLACES = 5
 
 
 class Scroll(nn.Module):
@@ -22,7 +24,10 @@ class Scroll(nn.Module):
 
     def __init__(self, features: int, condition: int, future: int) -> None:
         super().__init__()
-        known = 2 * features + condition + 4
+        known = PLACES**2 * LOOK + condition + 8
+        self.look = nn.Sequential(
+            nn.Conv2d(features, LOOK, 3, stride=2, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(PLACES), nn.Flatten()
+        )
         self.move = nn.Sequential(nn.Linear(known, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, 2 * future))
         nn.init.normal_(self.move[-1].weight, std=1e-3)  # type: ignore[arg-type]  # a Linear's weight is a tensor
         nn.init.zeros_(self.move[-1].bias)  # type: ignore[arg-type]  # as above
@@ -30,9 +35,9 @@ class Scroll(nn.Module):
     def forward(self, x: Tensor, condition: Tensor, past: Tensor) -> Tensor:
         """Features [B, D, h, w], condition [B, D'], frames [B, T, C, H, W] in [0, 1] → pixels right and down by which
         each of the next frames lies beside the present one: float [B, K, 2]."""
-        last = travelled(past)
-        pool = torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1)
-        more = self.move(torch.cat([pool, condition, last / 4, last.tanh()], dim=1)).float()
+        last, before = travelled(past), travelled(past[:, :-1])
+        speeds = [scale for step in (last, last - before) for scale in (step / 4, step.tanh())]
+        more = self.move(torch.cat([self.look(x), condition, *speeds], dim=1)).float()
         return (last[:, None] + more.unflatten(1, (-1, 2))).cumsum(dim=1)
 
 
