@@ -252,8 +252,8 @@ def test_pixel_film_leaves_what_it_thinks_will_stand_still_to_the_bit(monkeypatc
     assert torch.equal(shown[moves], told[:, 0].sigmoid()[moves])
     monkeypatch.undo()
     loss, _ = model.loss(frames, window.actions)
-    rows = torch.autograd.grad(loss, model.out.bias)[0].reshape(model.config.future, 2, -1)
-    assert (rows[:, 1].abs() > 0).all()  # told of every frame
+    rows = torch.autograd.grad(loss, model.out.bias)[0].reshape(model.config.future, model.channels + 1, -1)
+    assert (rows[:, -1].abs() > 0).all()  # told of every frame
     before = replace(model.config, changes=0.0).build(PixelsConfig().build(block_play.SPEC), 3)
     assert before.logits(frames[:, :4], torch.zeros(4, 5, dtype=torch.int64))[1] is None
     with pytest.raises(ValueError, match=r"changes -1.0 must be 0 or more"):

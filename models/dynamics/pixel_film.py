@@ -1,15 +1,17 @@
 """Pixel FiLM: the next frames as pixels, by an encoder and a decoder of convolutions. The baseline of the others.
 
 Data path: past frames [B, T, C, H, W] and two planes of coordinates → strided convolutions, each scaled and shifted by
-past and future actions → the same upwards → logits of the next K frames [B, K, C, H, W].
+past and future actions → the same upwards → logits of the next K frames [B, K, C, H, W]. With `fold`, squares of
+pixels are channels of one place at both ends.
 
 Coordinates as planes: CoordConv (arXiv 1807.03247); scale and shift: FiLM (arXiv 1709.07871), before each group norm.
 The loss is binary cross-entropy of shades, weighted where something moves. With `skips` the decoder also sees what the
 encoder saw at each size (U-Net, arXiv 1505.04597), without which all that stands still must be drawn anew. With
 `residual` what is told is added to the logits of the present frame, so that the untrained network copies it. With
-`changes` it is also told which pixels change at all, and at play the others stay as they are to the bit, or what stands
-still would be worn away by one faint fault after the other. With `scrolls` the decoder is shown the present frame moved
-as a whole and may choose it for each pixel, or the edges of a picture in motion dissolve (`scroll.py`).
+`changes` it is also told which pixels change at all, and at play those that hardly will stay as they are to the bit, or
+what stands still would be worn away by one faint fault after the other. With `scrolls` the decoder is shown the present
+frame moved as a whole, and draws for each pixel upon it or upon the frame as it is, or the edges of a picture in motion
+dissolve (`scroll.py`).
 
 Several frames are told at once from several future actions. At play only the first of these is known; so in training
 the later ones are often left out, and only the first frame is kept at play. Later in training the past is in a share of
@@ -45,7 +47,7 @@ FAINT = 1.5 / 255
 STRIDES = {1: (2, 2, 2, 1), 2: (1, 2, 2, 1), 4: (1, 2, 2, 1)}
 """Of the encoder's convolutions, by how many pixels are one place already at its entrance."""
 KEEN = 4.0
-"""How much faster than shades it is learned where the present frame is shown moved."""
+"""How much faster than shades it is learned which pixels are moved."""
 DOUBT = 0.25
 """Chance of a change from which on a pixel is drawn at play."""
 
@@ -121,7 +123,11 @@ class PixelFiLMConfig:
         return cls(fold=4, residual=True, changes=0.2, **dials[size])
 
     def build(self, tokenizer: Pixels, actions: int) -> PixelFiLM:
-        """The dynamics over frames of so many channels."""
+        """The dynamics over frames of so many channels. Raises ValueError where frames that scroll have odd sides."""
+        if self.scrolls and any(side % 2 for side in tokenizer.grid):
+            height, width = tokenizer.grid
+            found = f"what scrolls must have even sides, found {height}x{width}"
+            raise ValueError(f"{found}; use --set family.dynamics.scrolls=false")
         return PixelFiLM(self, tokenizer.channels, actions)
 
     @property
@@ -205,15 +211,16 @@ class PixelFiLM(LatentDynamics):
             kept.append(x)
         by = self.scroll(x, condition, past) if self.scroll is not None else None
         moved = None if by is None else scrolled(past[:, -1], by)
+        sizes = [like.shape[-2:] for like in (kept[2], kept[1], kept[0], kept[0])]
         for level, block in enumerate(self.up):
-            size = kept[max(0, 2 - level)].shape[-2:]
+            size = sizes[level]
             if x.shape[-2:] != size:
                 with torch.autocast(x.device.type, enabled=False):  # which would make floats of them and back
                     x = F.interpolate(x, size=size)
             beside = [kept[2 - level]] if self.config.skips and level < 2 else []
             if level == self.whole:
                 beside += [kept[0]] if self.config.skips else []
-                beside += [] if moved is None else [self._folded((moved.flatten(1, 2) - 0.5).to(x.dtype))]
+                beside += [] if moved is None else [self._folded(moved.flatten(1, 2) - 0.5).to(x.dtype)]
             x = block(torch.cat([x, *beside], dim=1), condition)
         unfolded = F.pixel_shuffle(self.out(x).float(), self.config.fold)[..., :height, :width]
         told = unfolded.reshape(len(past), self.config.future, -1, height, width)

@@ -1,8 +1,8 @@
 """The present frame moved as a whole, for decoders of pixels to draw upon where a game scrolls.
 
-What is pooled over a picture hardly tells up from down; so the next movement is told as a change of the last one, which
-is read off the pixels (`displacement.py`). Spatial transformer predictor: Finn, Goodfellow, Levine 2016 (arXiv
-1605.07157, §3), with one shift for each of the next frames.
+The last two movements are read off the pixels (`displacement.py`); the next one is told as a change of the last, from
+these, from the actions and from what is where in the picture, such as the ground below a player. Spatial transformer
+predictor: Finn, Goodfellow, Levine 2016 (arXiv 1605.07157, §3), with one shift for each of the next frames.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.displacement import displacement
+from models.displacement import displacements
 from models.transport import shift
 
 HIDDEN = 128
-LOOK = 32
-PLACES = 5
+"""Of the layer that the movement is told by."""
+LOOK, PLACES = 32, 5
+"""Channels of what is where, and places to each side."""
 
 
 class Scroll(nn.Module):
@@ -35,19 +36,22 @@ class Scroll(nn.Module):
     def forward(self, x: Tensor, condition: Tensor, past: Tensor) -> Tensor:
         """Features [B, D, h, w], condition [B, D'], frames [B, T, C, H, W] in [0, 1] → pixels right and down by which
         each of the next frames lies beside the present one: float [B, K, 2]."""
-        last, before = travelled(past), travelled(past[:, :-1])
+        before, last = travelled(past, 2).unbind(dim=1)
         speeds = [scale for step in (last, last - before) for scale in (step / 4, step.tanh())]
         more = self.move(torch.cat([self.look(x), condition, *speeds], dim=1)).float()
         return (last[:, None] + more.unflatten(1, (-1, 2))).cumsum(dim=1)
 
 
 @torch.no_grad()
-def travelled(frames: Tensor) -> Tensor:
-    """Pixels [B, 2] by which the picture moved in the last step of frames [B, T, C, H, W] in [0, 1]; none where there
-    is but one."""
-    if frames.shape[1] < 2:
-        return frames.new_zeros(len(frames), 2)
-    return displacement(255 * frames[:, -2], 255 * frames[:, -1])
+def travelled(frames: Tensor, steps: int = 1) -> Tensor:
+    """Pixels by which the picture moved in each of the last steps of frames [B, T, C, H, W] in [0, 1]: float
+    [B, steps, 2]. Before the first frame it is taken to have moved as after it, and not at all where there is but one.
+    """
+    known = min(steps, frames.shape[1] - 1)
+    if not known:
+        return torch.zeros(len(frames), steps, 2, device=frames.device)
+    found = displacements(255 * frames[:, -known - 1 :])
+    return torch.cat([found[:, :1].expand(-1, steps - known, -1), found], dim=1)
 
 
 def scrolled(present: Tensor, by: Tensor) -> Tensor:
@@ -59,4 +63,4 @@ def scrolled(present: Tensor, by: Tensor) -> Tensor:
 def astray(told: Tensor, frames: Tensor) -> Tensor:
     """By how many pixels the first of the movements [B, K, 2] is beside that of two frames [B, 2, C, H, W]: a number,
     of which little errors count less (Huber's)."""
-    return F.smooth_l1_loss(told[:, 0], travelled(frames), beta=0.5)
+    return F.smooth_l1_loss(told[:, 0], travelled(frames)[:, 0], beta=0.5)
