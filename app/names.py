@@ -36,14 +36,16 @@ class ActionNames:
             self.labels = tuple(name.upper() for name in spec.actions)
         elif table is not None:
             self.labels = self.moves
-        idle = [self.find(label) for label in STILL]
+        idle = [self._among(names, label) for names in (self.labels, self.moves) for label in STILL]
         self.idle: int = next((action for action in idle if action is not None), 0)
 
     def find(self, label: str) -> int | None:
         """The id with this label that means it most (agreement x usage), or None."""
-        ids: list[int] = []
-        for names in (self.labels, self.moves):
-            ids = ids or [action for action, name in enumerate(names) if self.known and name == label]
+        found = [self._among(names, label) for names in (self.labels, self.moves)]
+        return next((action for action in found if action is not None), None)
+
+    def _among(self, names: Sequence[str], label: str) -> int | None:
+        ids = [action for action, name in enumerate(names) if self.known and name == label]
         return max(ids, key=lambda action: (self._weight[action], -action), default=None)
 
     def chord(self, directions: Sequence[str]) -> int | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -260,6 +262,11 @@ def test_worlds_of_real_actions_need_no_table():
     assert (names.idle, names.find("UP")) == (1, 2)
     assert names.chord(["RIGHT", "UP"]) == 3
     assert names.chord(["LEFT", "RIGHT"]) == 4
+    table = replace(
+        spec().table, labels=("STILL", "MIXED", "DOWN", "MIXED", "UP"), agreement=(1.0,) * 5, usage=(0.2,) * 5
+    )
+    found = ActionNames(replace(real, table=table))
+    assert (found.idle, found.find("DOWN"), found.find("UP")) == (1, 2, 2)  # its own names go before what they do
 
 
 def test_held_keys_the_last_one_wins_and_a_tap_counts_once():

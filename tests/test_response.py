@@ -1,9 +1,11 @@
 """How soon the player answers what is pressed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from training.action_table import Track
+from training.action_table import Track, table_of
 from training.response import Heard, buttons, response, since_press
 
 PRESSED = np.array(["LEFT", "LEFT", "RIGHT", "RIGHT", "RIGHT", "RIGHT", "RIGHT", "STILL", "RIGHT", "LEFT"])
@@ -45,3 +47,8 @@ def test_buttons_are_called_by_what_they_do_once_they_are_held() -> None:
     places[:, 0] = np.stack([np.ones(len(way) + 1), np.zeros(len(way) + 1), np.append(0, way.cumsum())], axis=1)
     play = Track(codes=np.zeros(len(way), np.int64), actions=actions, objects=places, names=("player",), episode=0)
     assert buttons([play], None, 5) == ("STILL", "LEFT", "RIGHT", "MIXED", "MIXED")
+    real = replace(play, codes=actions)
+    told = table_of([real], tuple("ABCDE"), 5, buttons=True)
+    assert told.labels == ("STILL", "LEFT", "RIGHT", "MIXED", "UNUSED")
+    assert told.agreement[:3] == (1.0, 1.0, 1.0)
+    assert table_of([real], tuple("ABCDE"), 5).agreement[1] < 0.9  # a code would have to go there at once

@@ -17,7 +17,7 @@ from torch import nn
 from collectors.episode import Episode
 from models.world import ActionTable, InfersActions, World
 from training.held_out import Play, parts_of
-from training.metrics import code_usage, count_table, mutual_information
+from training.metrics import code_usage, count_table, mutual_information, run_lengths
 from training.probes import Probe, probe_for
 from training.windows import Windows
 
@@ -144,6 +144,23 @@ def directions(track: Track, probe: Probe | None, axis: int = 0) -> tuple[NDArra
     return classes, told
 
 
+def since_press(pressed: NDArray[np.str_]) -> NDArray[np.int64]:
+    """For how many steps the same has been pressed, from 1: names [N] → int64 [N]."""
+    same = np.append(False, pressed[1:] == pressed[:-1])[: len(pressed)]
+    return run_lengths(same) + 1
+
+
+def button_ways(plays: Sequence[Track], count: int, axis: int, probe: Probe | None) -> NDArray[np.int64]:
+    """How often the player went each way under each of so many real actions once it had been held for two steps, as
+    games answer late, and away from the walls that the probe knows: int64 [count, 3]."""
+    total = np.zeros((count, 3), np.int64)
+    for track in plays:
+        classes, told = directions(track, probe, axis)
+        held = told & (since_press(track.actions.astype(np.str_)) >= 2)
+        total += count_table(track.actions[held], classes[held], count, 3)
+    return total
+
+
 def measure_action_table(
     world: InfersActions | World,
     play: Play | Windows,
@@ -167,7 +184,7 @@ def measure_action_table(
     if codes is None:
         published = len(world.spec.actions) if isinstance(world, World) else 0
         codes = max(published, 1 + max(int(track.codes.max()) for track in plays))
-    return table_of(plays, found.action_names, codes, lags, probe)
+    return table_of(plays, found.action_names, codes, lags, probe, buttons=not isinstance(world, InfersActions))
 
 
 def table_of(
@@ -176,15 +193,17 @@ def table_of(
     codes: int,
     lags: Sequence[int] = (0, 1, 2, 3),
     probe: Probe | None = None,
+    *,
+    buttons: bool = False,
 ) -> ActionTable:
     """The action table of play that the world has already read. `lags` counts up from 0 without a gap; probe: knows
-    where the walls are, see `CLEAR`."""
+    where the walls are, see `CLEAR`; buttons: the codes are the real actions, see `button_ways`."""
     if tuple(lags) != tuple(range(len(lags))) or not lags:
         raise ValueError(f"lags must count 0, 1, 2, ... without a gap, found {tuple(lags)}")
     counts = [lagged_counts(plays, lag, codes, len(action_names)) for lag in lags]
     information = [mutual_information(table) for table in counts]
     best = int(np.argmax(information))
-    named = _by_direction(plays, codes, probe) or _by_button(counts[best], action_names)
+    named = _by_direction(plays, codes, probe, buttons) or _by_button(counts[best], action_names)
     seen = np.concatenate([track.codes for track in plays])
     return ActionTable(
         real_actions=tuple(action_names),
@@ -221,12 +240,17 @@ def _moves(plays: Sequence[Track], codes: int) -> tuple[Mapping[str, tuple[float
     return tuple(out)
 
 
-def _by_direction(plays: Sequence[Track], codes: int, probe: Probe | None) -> list[tuple[str, float]] | None:
-    """Label and agreement of each code by what the player did, the lower of everywhere and away from the walls; None if
-    there is no player to be seen."""
+def _by_direction(
+    plays: Sequence[Track], codes: int, probe: Probe | None, buttons: bool
+) -> list[tuple[str, float]] | None:
+    """Label and agreement of each code by what the player did, the lower of everywhere and away from the walls, of
+    buttons by what it did when they were held; None if there is no player to be seen."""
     axis = player_axis(plays)
     names = DIRECTIONS[axis]
-    everywhere, away = (_ways(plays, codes, axis, walls) for walls in (None, probe))
+    if buttons:
+        everywhere = away = button_ways(plays, codes, axis, probe)
+    else:
+        everywhere, away = (_ways(plays, codes, axis, walls) for walls in (None, probe))
     if not everywhere.any():
         return None
     named = [_majority(row, names) for row in everywhere]

@@ -128,12 +128,11 @@ def evaluate(
         if isinstance(world, Reconstructs):
             card["tokenizer"], sheet = tokenizer(world, dataset, probe, frames, options, say)
             _strip(options, "tokenizer", sheet)
-        table = spec.table
-        plays: list[Track] = []
-        if isinstance(world, InfersActions) or spec.actions == tuple(dataset.manifest.action_names):
+        plays, table, names = list[Track](), spec.table, dataset.manifest.action_names
+        if isinstance(world, InfersActions) or spec.actions == tuple(names):
             say("actions")
             plays = list(tracks(world, dataset, probe, history=options.history))
-            measured = table_of(plays, dataset.manifest.action_names, len(spec.actions), probe=probe)
+            measured = table_of(plays, names, len(spec.actions), probe=probe, buttons=not spec.latent)
             card["lam"] = latent_actions(world, dataset, probe, plays, measured, options)
             table = table or measured
         card["prediction"], sheet = prediction(

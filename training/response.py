@@ -14,8 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.action_table import CLEAR, DIRECTIONS, MIXED, STILL_PIXELS, Track, directions, player_axis
-from training.metrics import count_table, interval, run_lengths
+from training.action_table import (
+    CLEAR,
+    DIRECTIONS,
+    MIXED,
+    STILL_PIXELS,
+    Track,
+    button_ways,
+    player_axis,
+    since_press,
+)
+from training.metrics import interval
 from training.probes import Probe
 
 LATE = 4
@@ -36,21 +45,11 @@ class Heard:
         return np.asarray(self.ways[name] > STILL_PIXELS, np.bool_)
 
 
-def since_press(pressed: NDArray[np.str_]) -> NDArray[np.int64]:
-    """For how many steps the same has been pressed, from 1: names [N] → int64 [N]."""
-    same = np.append(False, pressed[1:] == pressed[:-1])[: len(pressed)]
-    return run_lengths(same) + 1
-
-
 def buttons(plays: Sequence[Track], probe: Probe | None, count: int) -> tuple[str, ...]:
     """What each of so many real actions does to the player once it has been held for two steps: a direction if that is
     clear, else MIXED."""
     axis = player_axis(plays)
-    total = np.zeros((count, 3), np.int64)
-    for track in plays:
-        classes, told = directions(track, probe, axis)
-        held = told & (since_press(track.actions.astype(np.str_)) >= 2)
-        total += count_table(track.actions[held], classes[held], count, 3)
+    total = button_ways(plays, count, axis, probe)
     clear = total.max(axis=1) >= CLEAR * total.sum(axis=1).clip(min=1)
     return tuple(DIRECTIONS[axis][int(row.argmax())] if sure else MIXED for row, sure in zip(total, clear, strict=True))
 
