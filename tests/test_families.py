@@ -195,7 +195,11 @@ def test_the_command_trains_a_family_and_says_what_it_does_not_know(
     assert (run / "parts" / "tokenizer.safetensors").is_file()
     assert (run / "best_ckpt.safetensors").is_file()
     lines = [json.loads(line) for line in (run / "val_metrics.jsonl").read_text().splitlines()]
-    assert {"step", "psnr", "ssim", "mse", "latent_variance", "latent_mean_norm"} == set(lines[-1])
+    assert {"part", "step", "psnr", "ssim", "mse", "latent_variance", "latent_mean_norm"} == set(lines[-1])
+    lines = [json.loads(line) for line in (tmp_path / "runs" / "pong-latent_flow-real" / "val_metrics.jsonl").open()]
+    last = [line for line in lines if line["part"] == "dynamics"][-1]
+    assert {"mse", "psnr", "ssim"} < set(last)
+    assert last["psnr"] != last["copy_psnr"] > 20
     assert "go on with: dreamcade train pong" in (said := capsys.readouterr().out)
     assert f"--family latent_predictor --tokenizer {run}" in said
     assert not (tmp_path / "worlds" / "pong-latent_ae").exists()

@@ -54,9 +54,10 @@ def test_a_part_is_handed_out_at_every_checkpoint_with_averaged_weights(tmp_path
     found: list[tuple[int, torch.Tensor]] = []
     run = Run(tmp_path / "watched", {})
 
-    def keep(module: torch.nn.Module, step: int) -> None:
+    def keep(module: torch.nn.Module, step: int, done: bool) -> None:
+        assert done == (step == CONFIG.steps)
         found.append((step, module.head.weight.clone()))
-        if step == CONFIG.steps:  # the end is no checkpoint
+        if done:  # the end is no checkpoint
             return
         kept = run.load_resume("net")
         assert kept is not None

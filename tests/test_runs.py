@@ -91,6 +91,21 @@ def test_metrics_are_appended_and_forgotten_from_where_the_run_goes_on(tmp_path:
     assert len(lines(run)) == 6
 
 
+def test_metrics_are_a_table_too(tmp_path: Path) -> None:
+    run = Run(tmp_path, CONFIG)
+    run.report("lam", 5, {"loss": 1.5})
+    run.report("lam", 10, {"loss": 1.0})
+    assert (tmp_path / "metrics.csv").read_text().split() == ["part,step,loss", "lam,5,1.5", "lam,10,1.0"]
+    run.report("dynamics", 5, {"mse": 0.25})
+    run.report("dynamics", 10, {"mse": 0.125})
+    told = ["part,step,loss,mse", "lam,5,1.5,", "lam,10,1.0,", "dynamics,5,,0.25", "dynamics,10,,0.125"]
+    assert (tmp_path / "metrics.csv").read_text().split() == told
+    with (tmp_path / "metrics.csv").open("a") as handle:
+        handle.write("dynamics,15,")  # the writer was killed here
+    run.forget_after("dynamics", 5)
+    assert (tmp_path / "metrics.csv").read_text().split() == told[:-1]
+
+
 def test_metrics_are_on_the_tensorboard_too(tmp_path: Path) -> None:
     run = Run(tmp_path, CONFIG)
     run.report("lam", 5, {"loss": 1.0})

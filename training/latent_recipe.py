@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from training.loop import Part
 from training.metrics import mse, psnr, ssim
 from training.pipeline import Pipeline
 from training.previews import dream_sheet, reconstruction_sheet
-from training.runs import write_bytes, write_text
+from training.runs import VALIDATION, write_bytes
 from training.token_cache import TokenCache, codes_of
 from training.windows import Windows
 
@@ -59,30 +59,24 @@ def train_tokenizer(pipeline: Pipeline) -> None:
 
 class Best:
     """Keeps the weights of a module that rebuild held-out frames best, over interruptions too: `best_ckpt.safetensors`
-    beside the run's metrics, and `val_metrics.jsonl` with PSNR in dB, SSIM, squared error, and variance and norm of the
+    beside the run's metrics, and in `val_metrics.jsonl` PSNR in dB, SSIM, squared error, and variance and norm of the
     mean of the latents at every checkpoint."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        self.folder, self.device = pipeline.run.folder, pipeline.device
+        self.run, self.device = pipeline.run, pipeline.device
         windows, rng = pipeline.data.held_out, np.random.default_rng(2)
         self.frames = windows.read(windows.draw(rng, JUDGED, 2), 2).frames[:, :1]
         told = self._lines() if pipeline.run.load_resume("tokenizer") is not None else []
         self.score = max((line["psnr"] for line in told), default=-1.0)
         if not told:
             self.path.unlink(missing_ok=True)
-            write_text(self.log, "")
 
     @property
     def path(self) -> Path:
         """Where the best weights are."""
-        return self.folder / "best_ckpt.safetensors"
+        return self.run.folder / "best_ckpt.safetensors"
 
-    @property
-    def log(self) -> Path:
-        """Where the figures are."""
-        return self.folder / "val_metrics.jsonl"
-
-    def saw(self, module: nn.Module, step: int) -> None:
+    def saw(self, module: nn.Module, step: int, done: bool = True) -> None:
         """Measure a checkpoint and keep it if it is the best so far."""
         assert isinstance(module, ConvAutoencoder)
         with torch.inference_mode():
@@ -91,10 +85,10 @@ class Best:
             latents = torch.cat([module.latents(part).cpu() for part in parts])
         truth = self.frames[:, 0]
         score = float(psnr(truth, guess).mean())
-        line = {"step": step, "psnr": score, "ssim": float(ssim(truth, guess).mean())}
+        line = {"psnr": score, "ssim": float(ssim(truth, guess).mean())}
         line |= {"mse": float(mse(truth, guess).mean()), "latent_variance": float(latents.var())}
         line |= {"latent_mean_norm": float(latents.mean(dim=(0, 2, 3)).norm())}
-        write_text(self.log, "".join(json.dumps(each) + "\n" for each in [*self._lines(), line]))
+        self.run.report("tokenizer", step, line, VALIDATION)
         if score > self.score:
             self.score = score
             weights = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
@@ -104,8 +98,8 @@ class Best:
         """Take the best weights."""
         module.load_state_dict(load_file(self.path))
 
-    def _lines(self) -> list[dict[str, float]]:
-        return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.is_file() else []
+    def _lines(self) -> list[dict[str, Any]]:
+        return [line for line in self.run.reported(VALIDATION) if line.get("part", "tokenizer") == "tokenizer"]
 
 
 def train_dynamics(pipeline: Pipeline) -> None:

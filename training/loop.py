@@ -61,7 +61,7 @@ class LoopConfig:
 class Part:
     """Something trainable. `loss(rng, progress)` draws a batch with rng and returns the loss and logs;
     `preview(module)` draws a picture uint8 [C, H, W] of what was learned, or None; codes: how many there are of
-    those whose perplexity it logs; `kept(module, step)` is called after each checkpoint and at the end.
+    those whose perplexity it logs; `kept(module, step, done)` is called after each checkpoint and at the end.
     Preview and kept get the averaged weights and may not touch torch's global luck, or a resumed run would differ."""
 
     name: str
@@ -69,7 +69,7 @@ class Part:
     loss: Callable[[np.random.Generator, float], tuple[Tensor, Logs]]
     preview: Callable[[nn.Module], Tensor | None] | None = None
     codes: int | None = None
-    kept: Callable[[nn.Module, int], None] | None = None
+    kept: Callable[[nn.Module, int, bool], None] | None = None
 
 
 class NotFinite(FloatingPointError):
@@ -114,7 +114,7 @@ def train_part(part: Part, config: LoopConfig, run: Run, seed: int, autocast: bo
                 _keep(part, optimiser, average, meter, run, rng, step, clock.spent())
                 _picture(part, average, run, step)
                 if part.kept is not None:
-                    part.kept(average.module, step)
+                    part.kept(average.module, step, False)
     except KeyboardInterrupt as error:
         _keep_interrupted(part, run)
         raise Interrupted(f"stopped; go on with --resume --run {run.folder}") from error
@@ -124,7 +124,7 @@ def train_part(part: Part, config: LoopConfig, run: Run, seed: int, autocast: bo
     part.module.load_state_dict(average.module.state_dict())
     part.module.eval()
     if part.kept is not None:
-        part.kept(part.module, step)
+        part.kept(part.module, step, True)
     return part.module
 
 

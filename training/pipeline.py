@@ -33,6 +33,7 @@ from training.presets import Experiment
 from training.runs import Run
 from training.snapshots import LATEST, Learned, Snapshots, named, provisional_table
 from training.token_cache import TokenCache
+from training.validation import Validation
 from training.windows import Windows
 
 PARTS = ("tokenizer", "lam", "dynamics")
@@ -223,8 +224,23 @@ class Pipeline:
 
     def fit_dynamics(self, part: Part, config: LoopConfig, codes: TokenCache) -> None:
         """Train the dynamics, with a world to play at every checkpoint."""
-        snapshots = self._snapshots(codes, config.steps)
-        self.fit(replace(part, kept=snapshots.keep if snapshots else None), config)
+        snapshots, validation = self._snapshots(codes, config.steps), self._validation()
+
+        def kept(module: nn.Module, step: int, done: bool) -> None:
+            if snapshots is not None:
+                snapshots.keep(module, step, done)
+            if validation is not None:
+                validation.saw(module, step, done)
+
+        self.fit(replace(part, kept=kept), config)
+
+    def _validation(self) -> Validation | None:
+        """What judges the next frame at checkpoints; None where the held-out episodes are too short for it."""
+        try:
+            return Validation(self.world, self.data.held_out.of_game(self.world.spec.game), self.run)
+        except ValueError as problem:
+            self.say(f"the next frame of held-out play is not judged: {problem}")
+            return None
 
     def _snapshots(self, cache: TokenCache, steps: int) -> Snapshots | None:
         """What writes a playable world at every checkpoint; None where there is nothing to begin it from."""

@@ -1,7 +1,8 @@
 """A run folder: config, metrics, previews, checkpoints; and what it takes to resume exactly.
 
 config.json       the resolved experiment: an output, never an input
-metrics.jsonl     one line a report; tb/ holds the same for TensorBoard
+metrics.jsonl     one line a report; metrics.csv is the same as a table, tb/ the same for TensorBoard
+val_metrics.jsonl the same, of held-out play at checkpoints
 previews/         PNG
 parts/            finished parts as safetensors
 resume/           the part in training: weights, optimiser, random states
@@ -10,11 +11,12 @@ latest/           a playable world, new at a checkpoint of the dynamics; see sna
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+
+TRAINING, VALIDATION = "metrics", "val_metrics"
+"""Logs of a run."""
 
 
 class Run:
@@ -45,26 +50,33 @@ class Run:
         write_text(path, json.dumps(plain, indent=1) + "\n")
         self._board: Any = None
 
-    def report(self, part: str, step: int, values: Mapping[str, float]) -> None:
-        """Append one line to metrics.jsonl and to TensorBoard."""
+    def report(self, part: str, step: int, values: Mapping[str, float], log: str = TRAINING) -> None:
+        """Append one line to a log, to the table beside it and to TensorBoard."""
         line = {"part": part, "step": step, **{key: round(float(value), 6) for key, value in values.items()}}
-        path = self.folder / "metrics.jsonl"
+        path = self.folder / f"{log}.jsonl"
         with writing(path), path.open("a") as handle:
             handle.write(json.dumps(line) + "\n")
+        add_row(path, line)
         with writing(self.folder / "tb"):
             if self._board is None:
                 from torch.utils.tensorboard import SummaryWriter
 
                 self._board = SummaryWriter(str(self.folder / "tb"))
             for key, value in values.items():
-                self._board.add_scalar(f"{part}/{key}", float(value), step)
+                self._board.add_scalar(f"{part}/{'val_' * (log == VALIDATION)}{key}", float(value), step)
+
+    def reported(self, log: str = TRAINING) -> list[dict[str, Any]]:
+        """The lines of a log, those left out that a killed run was writing."""
+        return _entries(self.folder / f"{log}.jsonl")
 
     def forget_after(self, part: str, step: int) -> None:
         """Drop metric lines of a part beyond `step`; they will be written again."""
-        path = self.folder / "metrics.jsonl"
-        if path.exists():
-            kept = [line for line in path.read_text().splitlines() if _keeps(line, part, step)]
-            write_text(path, "".join(line + "\n" for line in kept))
+        for log in (TRAINING, VALIDATION):
+            path = self.folder / f"{log}.jsonl"
+            if path.exists():
+                kept = [line for line in _entries(path) if line.get("part") != part or line.get("step", 0) <= step]
+                write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+                write_table(path)
 
     def minutes(self) -> dict[str, float]:
         """Minutes that each part took so far, interrupted stretches included."""
@@ -194,6 +206,30 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
             draft.unlink(missing_ok=True)
 
 
+def add_row(log: Path, line: Mapping[str, Any]) -> None:
+    """Append to the CSV beside a log the newest line of it; with columns that it did not have it is written anew."""
+    path = log.with_suffix(".csv")
+    columns: list[str] = []
+    if path.is_file():
+        with path.open(newline="") as opened:
+            columns = next(csv.reader(opened), [])
+    if not set(line) <= set(columns):
+        write_table(log)
+        return
+    with writing(path), path.open("a", newline="") as handle:
+        csv.DictWriter(handle, columns).writerow(line)
+
+
+def write_table(log: Path) -> None:
+    """Write a log of JSON lines as a CSV beside it, with every column that any of its lines has."""
+    lines = _entries(log)
+    content = io.StringIO()
+    table = csv.DictWriter(content, list(dict.fromkeys(key for line in lines for key in line)))
+    table.writeheader()
+    table.writerows(lines)
+    write_text(log.with_suffix(".csv"), content.getvalue())
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turns an OSError into one that names the file and says what to do."""
@@ -212,9 +248,9 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is damaged and not JSON any more; choose another --run") from error
 
 
-def _keeps(line: str, part: str, step: int) -> bool:
-    try:
-        entry = json.loads(line)
-    except json.JSONDecodeError:  # the line that a killed run was writing
-        return False
-    return entry.get("part") != part or entry.get("step", 0) <= step
+def _entries(log: Path) -> list[dict[str, Any]]:
+    found = []
+    for line in log.read_text().splitlines() if log.is_file() else ():
+        with suppress(json.JSONDecodeError):  # the line that a killed run was writing
+            found.append(dict(json.loads(line)))
+    return found

@@ -73,10 +73,10 @@ class Snapshots:
         for left in folder.parent.glob(f".{folder.name}.*"):  # by a run that was killed
             shutil.rmtree(left, ignore_errors=True)
 
-    def keep(self, dynamics: nn.Module, step: int) -> None:
-        """Write the world with these dynamics, as they are after `step` steps; the last ones always."""
+    def keep(self, dynamics: nn.Module, step: int, done: bool) -> None:
+        """Write the world with these dynamics, as they are after `step` steps; those that are done always."""
         began = time.monotonic()
-        if not self._works or (began < self._next and step < self.steps):
+        if not self._works or (began < self._next and not done):
             return
         spec = self.world.spec
         card = (
