@@ -97,6 +97,10 @@ class Tokenizer(nn.Module):
         """int64 [B, T, N] → uint8 [B, T, C, H, W]."""
         raise TypeError(f"{type(self).__name__} does not decode")
 
+    def decode_last(self, tokens: Tensor) -> Tensor:
+        """int64 [B, T, N] → uint8 [B, C, H, W], the last of these frames alone."""
+        return self.decode(tokens)[:, -1]
+
     def features(self) -> Tensor:
         """float [V, F]: what each token looks like, for models that read tokens."""
         raise TypeError(f"{type(self).__name__} has no features")
@@ -215,11 +219,17 @@ class STTokenizer(Tokenizer):
             x, _ = block(x)
         return self.latent_out(self.norms[0](x))
 
-    def pixels(self, vectors: Tensor) -> Tensor:
-        """Quantized [B, T, N, D] → float [B, T, C, H, W] in [0, 1]."""
-        x = self.latent_in(vectors) + self.place[1]
+    def pixels(self, vectors: Tensor, frames: int | None = None) -> Tensor:
+        """Quantized [B, T, N, D] → float [B, T, C, H, W] in [0, 1].
+
+        frames: how many of the last ones are wanted; those before them are read as far back as each block looks, and
+        are not right themselves.
+        """
+        look = (self.config.reach - 1) * len(self.decoder)
+        x = self.latent_in(vectors if frames is None else vectors[:, -frames - look :]) + self.place[1]
         for block in self.decoder:
-            x, _ = block(x)
+            x, _ = block(x if frames is None else x[:, -frames - look :])
+            look -= self.config.reach - 1
         patches = self.patch_out(self.norms[1](x)).float().sigmoid()
         return unpatchify(patches, self.config.patch, self.spec.height)
 
@@ -233,6 +243,10 @@ class STTokenizer(Tokenizer):
     def decode(self, tokens: Tensor) -> Tensor:
         """int64 [B, T, N] → uint8 [B, T, C, H, W]."""
         return to_uint8(self.pixels(self.quantizer.lookup(tokens)))
+
+    def decode_last(self, tokens: Tensor) -> Tensor:
+        """int64 [B, T, N] → uint8 [B, C, H, W], the last of these frames alone."""
+        return to_uint8(self.pixels(self.quantizer.lookup(tokens), frames=1)[:, -1])
 
     def features(self) -> Tensor:
         """float [V, D]: the codebook's vectors."""

@@ -157,6 +157,21 @@ def test_reach_is_how_far_back_a_pixel_may_depend(kind: str) -> None:
     assert (whole[:, -1].int() - short[:, -1].int()).abs().max() <= 1
 
 
+@pytest.mark.parametrize(("kind", "reach", "frames"), [("vq", 2, 9), ("fsq", 3, 9), ("fsq", 3, 2), ("fsq", 1, 4)])
+def test_the_last_frame_alone_is_as_it_is_with_the_others(kind: str, reach: int, frames: int) -> None:
+    tokenizer = learned(kind, reach=reach, decoder_depth=2).eval()
+    with torch.no_grad():
+        for parameter in tokenizer.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+        vectors = tokenizer.quantizer.lookup(torch.randint(tokenizer.size, (2, frames, *tokenizer.place[0].shape[:1])))
+        whole = tokenizer.pixels(vectors)
+        torch.testing.assert_close(tokenizer.pixels(vectors, frames=1)[:, -1], whole[:, -1])
+        tokens = torch.randint(tokenizer.size, (2, frames, len(tokenizer.place[0])))
+        far = tokenizer.decode_last(tokens).int() - tokenizer.decode(tokens)[:, -1].int()
+    assert far.abs().max() <= 1
+    assert tokenizer.decode(tokens).float().std() > 5
+
+
 def test_encoding_teaches_nothing() -> None:
     tokenizer = learned("vq").train()
     before = {key: value.clone() for key, value in tokenizer.state_dict().items()}

@@ -98,7 +98,7 @@ class TokenWorld(LearnedWorld):
     @torch.inference_mode()
     def render(self, state: State) -> Tensor:
         """uint8 [B, C, H, W], the present frame decoded together with the frames it depends on."""
-        return self.tokenizer.decode(state["history"])[:, -1]
+        return self.tokenizer.decode_last(state["history"])
 
     def gain_inputs(self, frames: Tensor) -> tuple[Tensor, ...]:
         """The tokens [B, T, N] of frames uint8 [B, T, C, H, W], where the LAM rebuilds them."""
