@@ -6,7 +6,7 @@ frames or, under real actions, with those that were recorded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from training.held_out import Play
 from training.metrics import mean_interval, mse, psnr
 from training.rebuilding import clips as some_clips
 from training.rebuilding import measure
-from training.rollouts import choose_spots, generator, read_clips, roll, start_state
+from training.rollouts import Clips, choose_spots, generator, read_clips, roll, start_state
 
 FURTHEST = 32
 """Frames of a whole roll-out."""
@@ -30,6 +30,8 @@ DRAWN = 8
 """Samples of which the best and the mean are looked at."""
 AT = 10
 """Frames after which they are."""
+FEW_CLIPS = 8
+"""Clips that are dreamed of so often at once; the states of token worlds are large."""
 FEW = (1, 2, 4, 16)
 """Numbers of sampling steps that are compared."""
 
@@ -68,10 +70,11 @@ def drawn_often(world: World, play: Play, clips: int, seed: int) -> dict[str, An
     error of `each`, and their `diversity`, the mean squared difference of two. Where nothing is drawn, `each` alone."""
     context, samples_each = world.spec.context, DRAWN if isinstance(world, Samples) else 1
     best, mean, each, apart = [], [], [], []
-    for batch in read_clips(world, play, None, choose_spots(play, context + AT, clips, seed + 7), context + AT):
-        start = repeat(start_state(world, batch, generator(seed)), samples_each)
+    rng = generator(seed)
+    for batch in _few_clips(world, play, clips, seed):
+        start = repeat(start_state(world, batch, rng), samples_each)
         actions = batch.actions[:, context - 1 :].repeat_interleave(samples_each, dim=0)
-        last = roll(world, start, actions, generator(seed))[-1].cpu().float() / 255
+        last = roll(world, start, actions, rng)[-1].cpu().float() / 255
         samples = last.reshape(-1, samples_each, *last.shape[1:])  # [B, K, C, H, W]
         truth = batch.frames[:, context - 1 + AT].cpu().float()[:, None] / 255
         off = (samples - truth).square().mean(dim=(2, 3, 4))
@@ -85,6 +88,14 @@ def drawn_often(world: World, play: Play, clips: int, seed: int) -> dict[str, An
     names |= {"best": best, "mean": mean, "diversity": apart} if samples_each > 1 else {}
     figures = {name: mean_interval(torch.cat(part).double().numpy(), seed=seed).data() for name, part in names.items()}
     return {"samples": samples_each, "after": AT, **figures}
+
+
+def _few_clips(world: World, play: Play, clips: int, seed: int) -> Iterator[Clips]:
+    """Clips for AT frames, so few at a time that DRAWN states of each fit into memory."""
+    length = world.spec.context + AT
+    spots = choose_spots(play, length, clips, seed + 7)
+    for first in range(0, len(spots), FEW_CLIPS):
+        yield from read_clips(world, play, None, spots[first : first + FEW_CLIPS], length)
 
 
 def few_steps(world: World, play: Play, clips: int, seed: int) -> dict[str, Any] | None:
