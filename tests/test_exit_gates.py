@@ -77,24 +77,25 @@ def test_the_text_has_a_line_a_gate() -> None:
     assert "| latent predictor-real | variance of its latents | 0.5 to 2 | 2.5 | short |" in lines
 
 
-def rows_kept() -> list[dict[str, Any]]:
-    """The rows that are kept with the documentation, by game."""
+def tables_kept() -> list[tuple[Path, dict[str, Any]]]:
+    """The pages of the documentation, and the rows that are kept with each, by game."""
     found = []
-    for folder in sorted(path for path in KEPT.iterdir() if path.is_dir()):
-        names = [
-            name
-            for name in (f"{family}-{kind}" for family in ROWS for kind in KINDS)
-            if (folder / f"{name}.json").is_file()
-        ]
-        rows = {name: json.loads((folder / f"{name}.json").read_text()) for name in names}
-        found.append({"game": folder.name, "rows": rows})
+    for page in sorted(KEPT.rglob("*.md")):
+        names = [f"{family}-{kind}" for family in ROWS for kind in KINDS]
+        paths = {name: page.with_suffix("") / f"{name}.json" for name in names}
+        rows = {name: json.loads(path.read_text()) for name, path in paths.items() if path.is_file()}
+        found.append((page, {"game": page.stem, "rows": rows}))
     return found
 
 
 def test_the_tables_that_are_shown_are_those_of_the_rows_that_are_kept() -> None:
-    kept = rows_kept()
-    assert kept
-    for game in kept:
-        shown = (KEPT / f"{game['game']}.md").read_text()
-        assert shown == "\n\n".join((table_of(game), details(game), written(gates(game)))) + "\n"
-        assert len({json.dumps(row["terms"], sort_keys=True) for row in game["rows"].values()}) == 1
+    assert {path.parent for path in KEPT.rglob("*.json")} == {page.with_suffix("") for page, _ in tables_kept()}
+    for page, found in tables_kept():
+        assert page.read_text() == "\n\n".join((table_of(found), details(found), written(gates(found)))) + "\n"
+        assert len({json.dumps(row["terms"], sort_keys=True) for row in found["rows"].values()}) == 1
+
+
+def test_the_first_tables_are_those_of_the_readme_too() -> None:
+    shown = (KEPT.parents[1] / "README.md").read_text()
+    for page, found in tables_kept():
+        assert page.parent != KEPT or table_of(found) in shown
