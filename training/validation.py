@@ -34,6 +34,8 @@ class Validation:
         for frames, actions in zip(*(_split(tensor) for tensor in (window.frames, window.actions)), strict=True):
             known = Window(frames) if hasattr(world, "infer_actions") else Window(frames, actions)
             self.parts.append(Window(frames, actions_between(known, world).cpu()))
+        copied = _means([_judged(part, part.frames[:, -2]) for part in self.parts])
+        self.copied = {f"copy_{kind}": value for kind, value in copied.items()}
 
     @torch.inference_mode()
     def saw(self, dynamics: nn.Module, step: int, done: bool) -> None:
@@ -46,15 +48,19 @@ class Validation:
         for part in self.parts:
             assert part.actions is not None, "they were read beforehand"
             state = world.reset(Window(part.frames[:, :-1], part.actions[:, :-1]), rng)
-            told = world.render(world.step(state, part.actions[:, -1], rng)).cpu()
-            before, truth = part.frames[:, -2], part.frames[:, -1]
-            pairs = (("", told), ("copy_", before))
-            kinds = (("mse", mse), ("psnr", psnr), ("ssim", ssim))
-            found.append({f"{name}{kind}": of(truth, guess) for name, guess in pairs for kind, of in kinds})
-        means = {key: float(torch.cat([one[key] for one in found]).mean()) for key in found[0]}
-        self.run.report("dynamics", step, means, VALIDATION)
+            found.append(_judged(part, world.render(world.step(state, part.actions[:, -1], rng)).cpu()))
+        self.run.report("dynamics", step, {**_means(found), **self.copied}, VALIDATION)
         ended = time.monotonic()
         self._next = ended + (ended - began) / SHARE
+
+
+def _judged(part: Window, guess: torch.Tensor) -> Logs:
+    truth = part.frames[:, -1]
+    return {"mse": mse(truth, guess), "psnr": psnr(truth, guess), "ssim": ssim(truth, guess)}
+
+
+def _means(found: list[Logs]) -> dict[str, float]:
+    return {kind: float(torch.cat([one[kind] for one in found]).mean()) for kind in found[0]}
 
 
 def _split(tensor: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
